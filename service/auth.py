@@ -1,0 +1,159 @@
+"""Who may come in. Every route names the scope it needs; a route that names none stops the server at start-up.
+
+On loopback without keys, whoever reaches the port is the machine's own user and may do everything; the Host header is
+still checked, so that a web page elsewhere cannot reach the service through a DNS trick. On any other address the
+server refuses to start until a key exists.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal
+
+from fastapi import FastAPI, Request
+from fastapi.routing import APIRoute
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from service.db import Sessions, reading, transaction
+from service.errors import ConflictError, ForbiddenError, MisdirectedError, NotFoundError, UnauthorizedError
+from service.settings import Settings
+from service.tables import ApiKey, utc_now
+
+Scope = Literal["read", "infer", "submit", "admin"]
+SCOPES: tuple[Scope, ...] = ("read", "infer", "submit", "admin")
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]", "testserver"})
+PREFIX = "fbx"
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Who sent a request: the name that events record, and what they may do."""
+
+    name: str
+    scopes: frozenset[str]
+
+
+LOCAL = Principal("local", frozenset(SCOPES))
+
+
+class require:
+    """A dependency that lets a request pass when its key has the scope; `public` lets everybody pass."""
+
+    def __init__(self, scope: Scope | Literal["public"]) -> None:
+        self.scope = scope
+
+    def __call__(self, request: Request) -> Principal:
+        resources = request.app.state.resources
+        _check_host(request, resources.settings)
+        if self.scope == "public":
+            return Principal("anybody", frozenset())
+        principal = _principal(request, resources.settings, resources.sessions)
+        if self.scope not in principal.scopes:
+            raise ForbiddenError(
+                "scope_missing", f"this key lacks the scope '{self.scope}'; ask for a key that has it"
+            )
+        return principal
+
+
+def assert_every_route_has_a_policy(app: FastAPI) -> None:
+    """Raises RuntimeError naming the routes that nobody has decided about."""
+    undecided = [route.path for route in app.routes if isinstance(route, APIRoute) and not _has_policy(route)]
+    if undecided:
+        raise RuntimeError(f"routes without an access policy: {undecided}")
+
+
+def assert_may_listen(settings: Settings, sessions: Sessions) -> None:
+    """Raises ConflictError when the server would be open to a network without any key."""
+    if settings.listens_on_loopback:
+        return
+    with reading(sessions) as session:
+        if not session.scalar(select(func.count()).select_from(ApiKey).where(ApiKey.revoked_at.is_(None))):
+            raise ConflictError(
+                "no_api_keys",
+                f"refusing to listen on {settings.host} without API keys; make one with `fusebox keys create NAME "
+                "--scope admin …`, or listen on 127.0.0.1",
+            )
+
+
+def create_key(
+    session: Session, name: str, scopes: list[Scope], days: int | None = None
+) -> tuple[ApiKey, str]:
+    """The row and the secret, which nobody can show again: 256 random bits, so that a plain SHA-256 protects it."""
+    key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
+    row = ApiKey(
+        id=key_id,
+        name=name,
+        sha256=_sha256(secret),
+        scopes=sorted(set(scopes)),
+        expires_at=None if days is None else utc_now() + timedelta(days=days),
+    )
+    session.add(row)
+    return row, f"{PREFIX}_{key_id}_{secret}"
+
+
+def revoke_key(session: Session, key_id: str) -> None:
+    row = session.get(ApiKey, key_id)
+    if row is None:
+        raise NotFoundError.of("api_key", key_id, "list them with `fusebox keys list`")
+    row.revoked_at = row.revoked_at or utc_now()
+
+
+def _principal(request: Request, settings: Settings, sessions: Sessions) -> Principal:
+    header = request.headers.get("authorization")
+    if header is None and settings.listens_on_loopback:
+        return LOCAL
+    if header is None:
+        raise UnauthorizedError("no_api_key", "send an API key: 'Authorization: Bearer fbx_…'")
+    scheme, _, value = header.partition(" ")
+    parts = value.strip().split("_", 2)
+    if scheme.lower() != "bearer" or len(parts) != 3 or parts[0] != PREFIX or len(value) > 200:
+        raise UnauthorizedError("bad_api_key", "not an API key of this service; keys look like 'fbx_…'")
+    return _known(sessions, parts[1], parts[2])
+
+
+def _known(sessions: Sessions, key_id: str, secret: str) -> Principal:
+    now = utc_now()
+    with reading(sessions) as session:
+        row = session.get(ApiKey, key_id) if key_id.isalnum() and key_id.isascii() else None
+    # An unknown id costs the same comparison as a wrong secret.
+    same = hmac.compare_digest(row.sha256 if row else "0" * 64, _sha256(secret))
+    if row is None or not same:
+        raise UnauthorizedError("bad_api_key", "this API key is not known")
+    if row.revoked_at or (row.expires_at and row.expires_at <= now):
+        raise UnauthorizedError("api_key_ended", "this API key was revoked or has expired; ask for a new one")
+    if row.last_used_at is None or now - row.last_used_at > timedelta(minutes=1):
+        with transaction(sessions) as session:
+            session.execute(update(ApiKey).where(ApiKey.id == row.id).values(last_used_at=now))
+    return Principal(f"key:{row.name}", frozenset(row.scopes))
+
+
+def _check_host(request: Request, settings: Settings) -> None:
+    host = request.headers.get("host", "").lower()
+    name = host.rpartition(":")[0] if ":" in host.rpartition("]")[2] else host
+    allowed = LOOPBACK_HOSTS if settings.listens_on_loopback else frozenset(settings.allowed_hosts)
+    if allowed and name not in allowed:
+        raise MisdirectedError("wrong_host", "this server does not answer to that host name")
+    origin = request.headers.get("origin")
+    if settings.listens_on_loopback and origin and request.method not in ("GET", "HEAD", "OPTIONS"):
+        if origin.rpartition("//")[2].lower() != host:
+            raise ForbiddenError("cross_origin", "a page of another site may not change anything here")
+
+
+def _has_policy(route: APIRoute) -> bool:
+    def decided(dependant: Any) -> bool:
+        return isinstance(dependant.call, require) or any(decided(each) for each in dependant.dependencies)
+
+    return any(decided(each) for each in route.dependant.dependencies)
+
+
+def _sha256(secret: str) -> str:
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+Dependency = Callable[..., Principal]

@@ -1,0 +1,35 @@
+"""What routes ask for by type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from fastapi import Depends, Request
+from sqlalchemy.orm import Session
+
+from service.db import reading, transaction
+from service.resources import Resources
+
+
+def get_resources(request: Request) -> Resources:
+    resources: Resources = request.app.state.resources
+    return resources
+
+
+ResourcesDep = Annotated[Resources, Depends(get_resources)]
+
+
+def _read(resources: ResourcesDep) -> Iterator[Session]:
+    with reading(resources.sessions) as session:
+        yield session
+
+
+def _write(resources: ResourcesDep) -> Iterator[Session]:
+    with transaction(resources.sessions) as session:
+        yield session
+
+
+# Scope "function": the transaction ends before the answer is sent, so an answer never promises what was not stored.
+ReadSession = Annotated[Session, Depends(_read, scope="function")]
+WriteSession = Annotated[Session, Depends(_write, scope="function")]

@@ -1,0 +1,35 @@
+"""What a process holds for as long as it lives: settings, database, model store, job bell, inference engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from models_store.store import ModelStore
+from sqlalchemy import Engine
+
+from service.db import Sessions, make_engine, make_sessions
+from service.inference.engine import InferenceEngine
+from service.settings import Settings
+
+
+class Bell(Protocol):
+    """Tells workers to look at a queue. Losing a ring loses nothing: the reconciler rings again."""
+
+    def ring(self, job_id: str, queue: str) -> None: ...
+
+
+@dataclass
+class Resources:
+    settings: Settings
+    engine: Engine
+    sessions: Sessions
+    store: ModelStore
+    inference: InferenceEngine
+    bell: Bell
+
+
+def open_resources(settings: Settings, bell: Bell) -> Resources:
+    engine = make_engine(settings.effective_database_url)
+    store = ModelStore(settings.models_url)
+    return Resources(settings, engine, make_sessions(engine), store, InferenceEngine(store, settings), bell)
