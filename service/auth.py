@@ -140,9 +140,9 @@ def _check_host(request: Request, settings: Settings) -> None:
     if allowed and name not in allowed:
         raise MisdirectedError("wrong_host", "this server does not answer to that host name")
     origin = request.headers.get("origin")
-    if settings.listens_on_loopback and origin and request.method not in ("GET", "HEAD", "OPTIONS"):
-        if origin.rpartition("//")[2].lower() != host:
-            raise ForbiddenError("cross_origin", "a page of another site may not change anything here")
+    changes = request.method not in ("GET", "HEAD", "OPTIONS")
+    if settings.listens_on_loopback and changes and origin and origin.rpartition("//")[2].lower() != host:
+        raise ForbiddenError("cross_origin", "a page of another site may not change anything here")
 
 
 def _has_policy(route: APIRoute) -> bool:

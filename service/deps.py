@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
+from service.bell import ring_pending
 from service.db import reading, transaction
 from service.resources import Resources
 
@@ -28,6 +29,8 @@ def _read(resources: ResourcesDep) -> Iterator[Session]:
 def _write(resources: ResourcesDep) -> Iterator[Session]:
     with transaction(resources.sessions) as session:
         yield session
+    # Only what is committed may be announced: a worker that looks earlier finds nothing.
+    ring_pending(session, resources.bell)
 
 
 # Scope "function": the transaction ends before the answer is sent, so an answer never promises what was not stored.
