@@ -1,0 +1,122 @@
+"""From a family of items to the samples of a form: two images, an image and its caption, or two images and a caption.
+
+Digits and Trifeatures come in as a `Family` and leave as `Data`; what is in an image is theirs, what makes a sample
+is here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from training.data.captions import caption_pool, draw_captioned, pick_sentences
+from training.data.pairs import Attributes, Ints, draw_pairs, pair_labels
+from training.data.samples import Data, Normalisation, Split, content_sha256
+from training.spec import Digits, Trifeatures
+
+
+@dataclass(frozen=True)
+class Items:
+    """The distinct items of one side of the split between training and test."""
+
+    images: Tensor
+    """uint8 (N, C, H, W)."""
+    attributes: Attributes
+    labels: Mapping[str, Ints]
+    """Task of the captioned form → classes (N,)."""
+    named: Ints
+    """The class (N,) whose captions describe the item."""
+
+
+@dataclass(frozen=True)
+class Family:
+    train: Items
+    test: Items
+    partners: Ints
+    """Cue of the first → answer of the second that makes a pair's synergy positive."""
+    captions: tuple[tuple[str, ...], ...]
+    """Per class, equally many sentences."""
+    normalisation: Normalisation
+    probe_train_pairs: int
+    probe_test_pairs: int
+
+
+@dataclass(frozen=True)
+class _Captions:
+    pool: Tensor
+    n_sentences: int
+
+
+def assemble(spec: Digits | Trifeatures, family: Family) -> Data:
+    """Raises DataError when the family cannot give as many pairs as the spec asks for."""
+    captions, tokenizer = _captions(spec, family)
+    if captions is not None and spec.form == "captions":
+        splits = {
+            "train": _captioned(family.train, captions, spec.n_pairs),
+            "probe_train": _captioned(family.train, captions, None),
+            "probe_test": _captioned(family.test, captions, None),
+        }
+    else:
+        partners, probe_counts = family.partners, (family.probe_train_pairs, family.probe_test_pairs)
+        drawn = {
+            "train": (family.train, spec.biased, spec.n_pairs, False),
+            "probe_train": (family.train, False, probe_counts[0], True),
+            "probe_test": (family.test, False, probe_counts[1], True),
+        }
+        splits = {
+            name: _paired(
+                items,
+                draw_pairs(items.attributes, partners, biased=biased, count=count, at_most=at_most),
+                partners,
+                captions,
+            )
+            for name, (items, biased, count, at_most) in drawn.items()
+        }
+    return Data(
+        **splits,
+        tokenizer=tokenizer,
+        normalisation=family.normalisation,
+        sha256=content_sha256(splits, tokenizer),
+    )
+
+
+def _captions(spec: Digits | Trifeatures, family: Family) -> tuple[_Captions | None, Tokenizer | None]:
+    max_tokens = next((each.max_tokens for each in spec.modalities if each.kind == "text"), None)
+    if max_tokens is None:
+        return None, None
+    pool, tokenizer = caption_pool(family.captions, max_tokens)
+    return _Captions(pool, len(family.captions[0])), tokenizer
+
+
+def _paired(items: Items, pairs: Ints, partners: Ints, captions: _Captions | None) -> Split:
+    first, second = pairs.T
+    pools = {"image1": items.images, "image2": items.images}
+    index = {"image1": first, "image2": second}
+    if captions is not None:
+        pools["text"] = captions.pool
+        index["text"] = pick_sentences(items.named[first], captions.n_sentences)
+    return Split(pools, _tensors(index), _tensors(pair_labels(items.attributes, partners, pairs)))
+
+
+def _captioned(items: Items, captions: _Captions, count: int | None) -> Split:
+    """`count` None: every item once."""
+    if count is None:
+        rows, sentences = np.arange(len(items.named)), pick_sentences(items.named, captions.n_sentences)
+    else:
+        rows, sentences = draw_captioned(items.named, captions.n_sentences, count)
+    return Split(
+        {"image": items.images, "text": captions.pool},
+        _tensors({"image": rows, "text": sentences}),
+        _tensors({task: classes[rows] for task, classes in items.labels.items()}),
+    )
+
+
+def _tensors(arrays: Mapping[str, Ints]) -> dict[str, Tensor]:
+    return {
+        name: torch.from_numpy(np.ascontiguousarray(array, dtype=np.int64)) for name, array in arrays.items()
+    }
