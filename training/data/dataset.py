@@ -7,12 +7,14 @@ from pathlib import Path
 from training.data.digits import digits
 from training.data.forms import assemble
 from training.data.samples import Data
-from training.spec import Digits
+from training.data.trifeatures import trifeatures
+from training.spec import Digits, Trifeatures
 
 
-def load(spec: Digits, cache: Path) -> Data:
+def load(spec: Digits | Trifeatures, cache: Path) -> Data:
     """Build the data that `spec` says. What takes long to make is kept under `cache`.
 
     Raises DataError when the spec asks for more than the dataset has.
     """
-    return assemble(spec, digits(spec))
+    family = digits(spec) if isinstance(spec, Digits) else trifeatures(spec, cache)
+    return assemble(spec, family)
