@@ -29,9 +29,8 @@ LARGEST_GAP = 80.0
 """exp(-80) is still a normal float32, so that the CLS token's weight never vanishes from a denominator."""
 
 
-class QuickGELU(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return x * torch.sigmoid(1.702 * x)
+def quick_gelu(x: Tensor) -> Tensor:
+    return x * torch.sigmoid(1.702 * x)
 
 
 class Block(nn.Module):
@@ -45,15 +44,16 @@ class Block(nn.Module):
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * dim))
         self.out_proj = nn.Linear(dim, dim)
         self.ln_2 = nn.LayerNorm(dim)
-        self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), QuickGELU(), nn.Linear(4 * dim, dim))
+        self.fc = nn.Linear(dim, 4 * dim)
+        self.proj = nn.Linear(4 * dim, dim)
 
     def initialise(self, layers: int) -> None:
         """The initial scales of CLIP's text transformer, for a stack of `layers` blocks."""
         dim = self.in_proj_weight.shape[1]
         nn.init.normal_(self.in_proj_weight, std=dim**-0.5)
         nn.init.normal_(self.out_proj.weight, std=dim**-0.5 * (2 * layers) ** -0.5)
-        nn.init.normal_(self.mlp[0].weight, std=(2 * dim) ** -0.5)
-        nn.init.normal_(self.mlp[2].weight, std=dim**-0.5 * (2 * layers) ** -0.5)
+        nn.init.normal_(self.fc.weight, std=(2 * dim) ** -0.5)
+        nn.init.normal_(self.proj.weight, std=dim**-0.5 * (2 * layers) ** -0.5)
 
     def project(self, x: Tensor) -> Tensor:
         """Queries, keys and values of x (…, S, D), side by side: (…, S, 3D)."""
@@ -62,7 +62,8 @@ class Block(nn.Module):
     def project_keys(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values alone, (…, S, D) each."""
         dim = x.shape[-1]
-        return linear(self.ln_1(x), self.in_proj_weight[dim:], self.in_proj_bias[dim:]).chunk(2, dim=-1)
+        key, value = linear(self.ln_1(x), self.in_proj_weight[dim:], self.in_proj_bias[dim:]).chunk(2, dim=-1)
+        return key, value
 
     def project_query(self, x: Tensor) -> Tensor:
         dim = x.shape[-1]
@@ -71,7 +72,7 @@ class Block(nn.Module):
     def finish(self, x: Tensor, attended: Tensor) -> Tensor:
         """What follows the attention, for x and its attention output, both (…, D)."""
         x = x + self.out_proj(attended)
-        return x + self.mlp(self.ln_2(x))
+        return x + self.proj(quick_gelu(self.fc(self.ln_2(x))))
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         """All rows of x (N, S, D); `bias` (N, S) is added to the logits of each key."""
@@ -109,7 +110,7 @@ class FusionTransformer(nn.Module):
         self.mask_token = nn.Parameter(torch.empty(1, 1, dim))
         nn.init.trunc_normal_(self.mask_token, std=0.02, a=-0.02, b=0.02)
         self.blocks = nn.ModuleList(Block(dim, heads) for _ in range(layers))
-        for block in self.blocks:
+        for block in self._blocks:
             block.initialise(layers)
         self.ln_out = nn.LayerNorm(dim)
 
@@ -123,9 +124,10 @@ class FusionTransformer(nn.Module):
         visible = torch.cat(list(there), dim=1)
         bias = torch.where(visible, 0.0, -torch.inf)
         bias = torch.cat([bias.new_zeros(len(bias), 1), bias], dim=1)
-        for block in self.blocks[:-1]:
+        *blocks, last = self._blocks
+        for block in blocks:
             x = block(x, bias)
-        return self.ln_out(self.blocks[-1].forward_first(x, bias))
+        return self.ln_out(last.forward_first(x, bias))
 
     def forward_views(
         self,
@@ -151,6 +153,10 @@ class FusionTransformer(nn.Module):
         views = self._one_block if len(self.blocks) == 1 else self._many_blocks
         return self.ln_out(views(x, visible, n_masked))
 
+    @property
+    def _blocks(self) -> list[Block]:
+        return [block for block in self.blocks if isinstance(block, Block)]
+
     def _with_constants(self, x: Tensor) -> Tensor:
         """CLS and mask token before the tokens: (B, 2 + L, D)."""
         batch = len(x)
@@ -160,7 +166,7 @@ class FusionTransformer(nn.Module):
 
     def _one_block(self, x: Tensor, visible: Tensor, n_masked: Tensor) -> Tensor:
         """One softmax, re-weighted for every view (fact 2)."""
-        block: Block = self.blocks[0]  # type: ignore[assignment]
+        block = self._blocks[0]
         query = block.project_query(self.cls_token).view(block.heads, -1)  # (H, D/H)
         key, value = (
             each.unflatten(-1, (block.heads, -1)) for each in block.project_keys(self._with_constants(x))
@@ -180,7 +186,7 @@ class FusionTransformer(nn.Module):
         """Compacted sequences (fact 3), for groups of neighbouring views that keep equally many tokens."""
         widest = visible.sum(-1).amax(1).tolist()  # (V,)
         x = self._with_constants(x)
-        projected = self.blocks[0].project(x)  # type: ignore[operator]  # (B, S, 3D), once for all views
+        projected = self._blocks[0].project(x)  # (B, S, 3D), once for all views
         outputs, start = [], 0
         for width, views in groupby(widest):
             end = start + len(list(views))
@@ -205,12 +211,12 @@ class FusionTransformer(nn.Module):
             ],
             dim=-1,
         ).flatten(0, 1)  # (V·B, 2 + width)
-        first = self.blocks[0]
+        first, *middle, last = self._blocks
         own, own_projected = (_gathered(each, slots) for each in (x, projected))
-        h = first.finish(own, first.attend(own_projected, bias))  # type: ignore[operator]
-        for block in self.blocks[1:-1]:
+        h = first.finish(own, first.attend(own_projected, bias))
+        for block in middle:
             h = block(h, bias)
-        return self.blocks[-1].forward_first(h, bias).view(n_views, batch, -1)  # type: ignore[operator]
+        return last.forward_first(h, bias).view(n_views, batch, -1)
 
 
 def _per_token(sees: Tensor, tokens: Sequence[Tensor]) -> Tensor:

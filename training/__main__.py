@@ -1,0 +1,43 @@
+"""python -m training fit|probe|export RUN_DIR
+
+Does what RUN_DIR/spec.json says. Stop it with Ctrl-C or SIGTERM: it saves its state, and the same command continues.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import sys
+from pathlib import Path
+
+from training.deathwatch import die_with_parent
+from training.run_dir import RunDir
+
+WORKS = {"fit": "training.fit", "probe": "training.probe.job", "export": "training.export"}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m training", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument(
+        "work", choices=WORKS, help="fit: train; probe: score by linear probes; export: write ONNX"
+    )
+    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="a directory that holds spec.json")
+    parser.add_argument(
+        "--die-with-parent", action="store_true", help="be killed when the starting process dies"
+    )
+    arguments = parser.parse_args()
+    if arguments.die_with_parent:
+        die_with_parent()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
+    # torch takes seconds to import, in which the parent could die unnoticed: so only now.
+    from training.runner import run
+
+    work = importlib.import_module(WORKS[arguments.work]).work
+    return run(work, RunDir(arguments.run_dir))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

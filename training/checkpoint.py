@@ -1,0 +1,213 @@
+"""Checkpoints: everything a run needs to go on as if nothing had happened, in formats that cannot run code.
+
+    checkpoints/step_00000042/model.safetensors      weights
+                              optimizer.safetensors  its tensors and the random generators' states
+                              meta.json              written last: without it, there is no checkpoint
+
+A checkpoint is made under another name and renamed when it is complete and on disk, so that a reader sees a whole one
+or none. The meta holds the sha256 of both files; one that does not match is passed over for the one before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from training.errors import CheckpointError
+from training.run_dir import RunDir, sync_folder, write_atomically
+from training.spec import TrainSpec
+
+WEIGHTS, STATE, META = "model.safetensors", "optimizer.safetensors", "meta.json"
+
+
+class Meta(BaseModel):
+    """What a checkpoint is of. `step` counts finished optimizer steps; `best_*` remember the run so far."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    spec: TrainSpec
+    step: int
+    epoch: int
+    """The epoch that the last step belonged to, from 0."""
+    score: float | None
+    best_step: int | None
+    best_score: float | None
+    vocabulary: int
+    dataset_sha256: str
+    python_random: str
+    numpy_random: str
+    sha256: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A complete checkpoint whose files were as their meta says when they were read."""
+
+    path: Path
+    meta: Meta
+    weights: dict[str, Tensor]
+
+
+def save_checkpoint(run_dir: RunDir, network: nn.Module, optimizer: Optimizer, meta: Meta) -> Meta:
+    """Writes and renames; returns the meta with the files' sha256."""
+    folder = folder_of(run_dir, meta.step)
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    contents = {
+        WEIGHTS: save({name: value.contiguous() for name, value in network.state_dict().items()}),
+        STATE: save({**_optimizer_tensors(optimizer), **_torch_random_states()}),
+    }
+    for name, content in contents.items():
+        write_atomically(part / name, content)
+    complete = meta.model_copy(
+        update={"sha256": {name: _sha256(content) for name, content in contents.items()}}
+    )
+    write_atomically(part / META, complete.model_dump_json(indent=1).encode())
+    shutil.rmtree(folder, ignore_errors=True)
+    part.rename(folder)
+    sync_folder(folder.parent)
+    return complete
+
+
+def random_states() -> dict[str, str]:
+    """Python's and numpy's generators, for `Meta`; torch's are tensors and lie in the state file."""
+    name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
+    version, internal, gauss_next = random.getstate()
+    numpy_state = [name, [int(key) for key in keys], position, has_gauss, gauss]
+    return {
+        "python_random": json.dumps([version, list(internal), gauss_next]),
+        "numpy_random": json.dumps(numpy_state),
+    }
+
+
+def restore(checkpoint: Checkpoint, network: nn.Module, optimizer: Optimizer) -> None:
+    """Puts weights, optimizer and all random generators into the state they were saved in."""
+    network.load_state_dict(checkpoint.weights)
+    state = _verified(checkpoint.path, STATE, checkpoint.meta)
+    _restore_optimizer(optimizer, state)
+    torch.set_rng_state(state["random.cpu"])
+    if torch.cuda.is_available() and "random.cuda" in state:
+        torch.cuda.set_rng_state(state["random.cuda"])
+    version, internal, gauss_next = json.loads(checkpoint.meta.python_random)
+    random.setstate((version, tuple(internal), gauss_next))
+    name, keys, position, has_gauss, gauss = json.loads(checkpoint.meta.numpy_random)
+    np.random.set_state((name, np.array(keys, dtype=np.uint32), position, has_gauss, gauss))
+
+
+def newest(run_dir: RunDir) -> tuple[Checkpoint | None, list[str]]:
+    """The newest checkpoint that verifies, and what is wrong with each newer one."""
+    rejected: list[str] = []
+    for step in reversed(steps(run_dir)):
+        try:
+            return read(run_dir, step), rejected
+        except CheckpointError as error:
+            rejected.append(str(error))
+    return None, rejected
+
+
+def choose(run_dir: RunDir, which: int | str) -> Checkpoint:
+    """`last`, `best` by the run's own rule, or a step. Raises CheckpointError when there is no such checkpoint."""
+    if which == "last":
+        found, rejected = newest(run_dir)
+        if found is None:
+            raise CheckpointError("; ".join(rejected) or f"the run {run_dir.name} has no checkpoint yet")
+        return found
+    if which == "best":
+        best = choose(run_dir, "last").meta.best_step
+        if best is None:
+            raise CheckpointError(
+                f"the run {run_dir.name} has no best checkpoint: it ran without probe.every_epochs. Take 'last'"
+            )
+        return read(run_dir, best)
+    return read(run_dir, int(which))
+
+
+def read(run_dir: RunDir, step: int) -> Checkpoint:
+    """Raises CheckpointError, saying what is wrong, unless the checkpoint is complete and unchanged."""
+    folder = folder_of(run_dir, step)
+    try:
+        meta = Meta.model_validate_json((folder / META).read_bytes())
+    except FileNotFoundError:
+        have = ", ".join(map(str, steps(run_dir))) or "none"
+        raise CheckpointError(
+            f"the run {run_dir.name} has no checkpoint of step {step}; it has {have}"
+        ) from None
+    except ValidationError as error:
+        raise CheckpointError(
+            f"checkpoint {step} of {run_dir.name} is not readable: {error.errors()[0]['msg']}"
+        ) from None
+    return Checkpoint(folder, meta, _verified(folder, WEIGHTS, meta))
+
+
+def steps(run_dir: RunDir) -> list[int]:
+    """Steps of all complete checkpoints, ascending."""
+    return sorted(
+        int(meta.parent.name.removeprefix("step_")) for meta in run_dir.checkpoints.glob("step_*/" + META)
+    )
+
+
+def prune(run_dir: RunDir, keep_last: int, best_step: int | None) -> tuple[int, ...]:
+    """Removes what is neither among the last `keep_last` nor the best; returns the steps that are left."""
+    all_steps = steps(run_dir)
+    kept = set(all_steps[-keep_last:]) | ({best_step} if best_step is not None else set())
+    for step in all_steps:
+        if step not in kept:
+            shutil.rmtree(folder_of(run_dir, step))
+    return tuple(sorted(kept & set(all_steps)))
+
+
+def folder_of(run_dir: RunDir, step: int) -> Path:
+    return run_dir.checkpoints / f"step_{step:08d}"
+
+
+def _verified(folder: Path, name: str, meta: Meta) -> dict[str, Tensor]:
+    try:
+        content = (folder / name).read_bytes()
+        if _sha256(content) != meta.sha256[name]:
+            raise CheckpointError(f"{folder.name}/{name} is not what was written: its sha256 differs")
+        return load(content)
+    except (OSError, SafetensorError, KeyError) as error:
+        raise CheckpointError(f"{folder.name}/{name} cannot be read: {error}") from None
+
+
+def _optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
+    state: Mapping[int, Mapping[str, Tensor]] = optimizer.state_dict()["state"]
+    return {
+        f"{index}.{name}": torch.as_tensor(value).contiguous()
+        for index, values in state.items()
+        for name, value in values.items()
+    }
+
+
+def _restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, _, name = key.partition(".")
+        if index.isdigit():
+            state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _torch_random_states() -> dict[str, Tensor]:
+    states = {"random.cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["random.cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
