@@ -6,6 +6,6 @@ the batch, wherever it lives.
 
 from training.data.augment import Augmenter
 from training.data.dataset import load
-from training.data.samples import Data, DataError, Split, prepare
+from training.data.samples import Data, Split, prepare
 
-__all__ = ["Augmenter", "Data", "DataError", "Split", "load", "prepare"]
+__all__ = ["Augmenter", "Data", "Split", "load", "prepare"]

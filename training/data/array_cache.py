@@ -50,7 +50,8 @@ def _intact(folder: Path) -> bool:
         return False
     try:
         digests = json.loads((folder / MANIFEST).read_bytes())
-        damaged = [name for name, digest in digests.items() if _sha256(folder / name) != digest]
+        names = set(digests) | {path.name for path in folder.glob("*.npy")}
+        damaged = [name for name in sorted(names) if _sha256(folder / name) != digests.get(name)]
     except (OSError, ValueError, AttributeError) as error:
         damaged = [str(error)]
     if damaged:

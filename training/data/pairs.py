@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.samples import DataError
+from training.errors import DataError
 
 Ints = NDArray[np.int64]
 SEED = 42

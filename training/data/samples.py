@@ -15,10 +15,6 @@ Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and standard deviation per channel, of pixels in [0, 1]."""
 
 
-class DataError(Exception):
-    """The data cannot be what the spec asks for. The message says what to change."""
-
-
 @dataclass(frozen=True)
 class Split:
     """Samples of one split: per modality a pool of distinct items, and which of them each sample has.
