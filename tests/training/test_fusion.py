@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.golden_numbers import golden
-from training.modules.fusion import Block, FusionTransformer
+from training.modules.fusion import Block, FusionTransformer, quick_gelu
 
 CASES = golden("fusion.json")
 
@@ -23,7 +23,7 @@ def slow_block(block: Block, x: Tensor) -> Tensor:
              "out_proj.weight": block.out_proj.weight, "out_proj.bias": block.out_proj.bias}  # fmt: skip
     normed = block.ln_1(x)
     x = x + torch.func.functional_call(attention, names, (normed, normed, normed), {"need_weights": False})[0]
-    return x + block.mlp(block.ln_2(x))
+    return x + block.proj(quick_gelu(block.fc(block.ln_2(x))))
 
 
 def slow_view(
@@ -69,8 +69,8 @@ def loaded(case: dict[str, Any]) -> tuple[FusionTransformer, list[Tensor], list[
             ("in_proj_weight", (3 * dim, dim), dim**-0.5, 0), ("in_proj_bias", (3 * dim,), 0.1, 0),
             ("out_proj.weight", (dim, dim), dim**-0.5, 0), ("out_proj.bias", (dim,), 0.1, 0),
             ("ln_2.weight", (dim,), 0.1, 1), ("ln_2.bias", (dim,), 0.1, 0),
-            ("mlp.0.weight", (4 * dim, dim), dim**-0.5, 0), ("mlp.0.bias", (4 * dim,), 0.1, 0),
-            ("mlp.2.weight", (dim, 4 * dim), (4 * dim) ** -0.5, 0), ("mlp.2.bias", (dim,), 0.1, 0),
+            ("fc.weight", (4 * dim, dim), dim**-0.5, 0), ("fc.bias", (4 * dim,), 0.1, 0),
+            ("proj.weight", (dim, 4 * dim), (4 * dim) ** -0.5, 0), ("proj.bias", (dim,), 0.1, 0),
         ):  # fmt: skip
             state[f"blocks.{i}.{name}"] = draw(*shape, scale=scale, shift=shift)
     state["ln_out.weight"], state["ln_out.bias"] = draw(dim, scale=0.1, shift=1), draw(dim, scale=0.1)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from tests.golden_numbers import golden
-from training.losses import Loss, cmc, comm, cross_modal, cross_self, info_nce, infmasking
+from training.losses import Loss, cmc, comm, cross_modal, cross_self, infmasking, info_nce
 
 CASES = golden("losses.json")
 
