@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -74,15 +74,42 @@ Form = Literal["pairs", "captions", "triples"]
 class _Pairs(_Spec):
     """What digits and Trifeatures share: the bimodal construction of FactorCL (arXiv:2306.05268) and CoMM."""
 
+    MOST_PAIRS: ClassVar[dict[bool, int]]
+    """Different training pairs that there are, biased or not."""
+
     form: Form = "pairs"
     """`pairs`: two images that share one attribute; `captions`: an image and its caption; `triples`: both images
     and a caption of the first."""
     biased: bool = False
     """Train only on pairs with the synergy relation. Probes always see pairs with and without it."""
     n_pairs: Annotated[int, whole(64, 1_000_000)] = 10_000
-    """Training pairs, drawn without replacement from all allowed ones."""
+    """Training pairs, drawn without replacement from all allowed ones. With captions: samples, of which none comes
+    twice before all have come once."""
     augment: bool = True
     """Random crops and distortions of training images; the test images are never touched."""
+
+    @field_validator("biased")
+    @classmethod
+    def _only_pairs_are_biased(cls, biased: bool, info: ValidationInfo) -> bool:
+        if biased and info.data.get("form") == "captions":
+            raise PydanticCustomError(
+                "captions_not_biased",
+                "an image and its caption have no synergy relation to be biased to; leave `biased` out, or take the "
+                "form 'pairs' or 'triples'",
+            )
+        return biased
+
+    @field_validator("n_pairs")
+    @classmethod
+    def _pairs_are_there(cls, n_pairs: int, info: ValidationInfo) -> int:
+        most = cls.MOST_PAIRS[info.data.get("biased", False)]
+        if info.data.get("form") != "captions" and n_pairs > most:
+            raise PydanticCustomError(
+                "too_many_pairs",
+                "{asked} pairs are asked for but the dataset has {most} such training pairs; take at most that many",
+                {"asked": n_pairs, "most": most},
+            )
+        return n_pairs
 
     def _modalities(self, channels: int, size: int) -> tuple[Modality, ...]:
         def image(name: str) -> Modality:
@@ -98,6 +125,8 @@ class _Pairs(_Spec):
 
 class Digits(_Pairs):
     """1,797 real handwritten digits of 8 × 8 pixels, as scanned for NIST and shipped with scikit-learn."""
+
+    MOST_PAIRS = {False: 1_032_545, True: 206_485}
 
     name: Literal["digits"] = "digits"
     image_size: Annotated[int, whole(8, 64)] = 8
@@ -120,6 +149,8 @@ class Digits(_Pairs):
 
 class Trifeatures(_Pairs):
     """Rendered shapes with a texture and a colour (Hermann & Lampinen, arXiv:2006.12433)."""
+
+    MOST_PAIRS = {False: 576_846, True: 57_636}
 
     name: Literal["trifeatures"] = "trifeatures"
     image_size: Annotated[int, whole(16, 224)] = 224

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from training.data.digits import PARTNERS, digits
 from training.data.pairs import Attributes, allowed_pairs, draw_pairs, pair_labels, random_partners
 from training.data.trifeatures import attribute_classes, in_drawing_order, split_pictures
 from training.errors import DataError
-from training.spec import Digits
+from training.spec import Digits, Trifeatures
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +21,11 @@ def trifeatures() -> dict[str, Attributes]:
         name: Attributes(share=shape, unique=texture, cue=texture, answer=color)
         for name, (shape, texture, color) in zip(("train", "test"), classes, strict=True)
     }
+
+
+@pytest.fixture(scope="module")
+def digit_items() -> Attributes:
+    return digits(Digits()).train.attributes
 
 
 def few_items() -> Attributes:
@@ -89,7 +95,27 @@ def test_a_digits_partner_is_another_digit_of_the_same_parity():
     assert all(partner % 2 == digit % 2 and partner != digit for digit, partner in enumerate(PARTNERS))
 
 
-def test_a_fifth_of_unbiased_digit_pairs_are_positive():
-    items = digits(Digits()).train.attributes
-    labels = pair_labels(items, PARTNERS, allowed_pairs(items, PARTNERS, biased=False))
+def test_a_fifth_of_unbiased_digit_pairs_are_positive(digit_items):
+    labels = pair_labels(digit_items, PARTNERS, allowed_pairs(digit_items, PARTNERS, biased=False))
     assert labels["synergy"].mean() == pytest.approx(0.2, abs=0.005)
+
+
+@pytest.mark.parametrize("biased", [False, True])
+def test_the_specs_know_how_many_training_pairs_there_are(trifeatures, digit_items, biased):
+    assert Digits.MOST_PAIRS[biased] == len(allowed_pairs(digit_items, PARTNERS, biased))
+    assert Trifeatures.MOST_PAIRS[biased] == len(
+        allowed_pairs(trifeatures["train"], random_partners(), biased)
+    )
+
+
+@pytest.mark.parametrize(("spec", "most"), [(Digits, 206_485), (Trifeatures, 57_636)])
+def test_a_spec_with_more_pairs_than_there_are_is_refused(spec, most):
+    assert spec(biased=True, n_pairs=most).n_pairs == most
+    with pytest.raises(ValidationError, match=f"{most + 1} pairs are asked for but the dataset has {most}"):
+        spec(biased=True, n_pairs=most + 1)
+
+
+def test_captions_cannot_be_biased_but_may_be_as_many_as_one_likes():
+    assert Trifeatures(form="captions", n_pairs=1_000_000).n_pairs == 1_000_000
+    with pytest.raises(ValidationError, match="no synergy relation"):
+        Trifeatures(form="captions", biased=True)
