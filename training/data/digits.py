@@ -3,7 +3,8 @@
 1,437 digits are for training and 360 for the test, every class in proportion, always the same ones. As pairs: two
 digits of equal parity (share), digit 1 and digit 2 (uniqueness), and whether digit 2 is digit 1's partner (synergy).
 Every partner has the parity of its digit and is another digit; each digit has one partner among the five digits of
-its parity, so a fifth of unbiased pairs are positive.
+its parity, so a fifth of unbiased pairs are positive. Of the pairs that probes see, half are: a linear classifier that
+sees few positives learns to say "never", which would hide what the representation knows.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ def digits(spec: Digits) -> Family:
         normalisation=NORMALISATION,
         probe_train_pairs=10_000,
         probe_test_pairs=4_000,
+        balanced_probes=True,
     )
 
 

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from training.data.captions import caption_pool, draw_captioned, pick_sentences
-from training.data.pairs import Attributes, Ints, draw_pairs, pair_labels
+from training.data.pairs import Attributes, Ints, draw_balanced, draw_pairs, pair_labels
 from training.data.samples import Data, Normalisation, Split, content_sha256
 from training.spec import Digits, Trifeatures
 
@@ -44,6 +44,8 @@ class Family:
     normalisation: Normalisation
     probe_train_pairs: int
     probe_test_pairs: int
+    balanced_probes: bool = False
+    """Half of the probes' pairs have the synergy relation, instead of as many as chance gives."""
 
 
 @dataclass(frozen=True)
@@ -62,27 +64,27 @@ def assemble(spec: Digits | Trifeatures, family: Family) -> Data:
             "probe_test": _captioned(family.test, captions, None),
         }
     else:
-        partners, probe_counts = family.partners, (family.probe_train_pairs, family.probe_test_pairs)
-        drawn = {
-            "train": (family.train, spec.biased, spec.n_pairs, False),
-            "probe_train": (family.train, False, probe_counts[0], True),
-            "probe_test": (family.test, False, probe_counts[1], True),
+        pairs = {
+            "train": draw_pairs(
+                family.train.attributes, family.partners, biased=spec.biased, count=spec.n_pairs
+            ),
+            "probe_train": _probe_pairs(family, family.train, family.probe_train_pairs),
+            "probe_test": _probe_pairs(family, family.test, family.probe_test_pairs),
         }
-        splits = {
-            name: _paired(
-                items,
-                draw_pairs(items.attributes, partners, biased=biased, count=count, at_most=at_most),
-                partners,
-                captions,
-            )
-            for name, (items, biased, count, at_most) in drawn.items()
-        }
+        items = {"train": family.train, "probe_train": family.train, "probe_test": family.test}
+        splits = {name: _paired(items[name], pairs[name], family.partners, captions) for name in pairs}
     return Data(
         **splits,
         tokenizer=tokenizer,
         normalisation=family.normalisation,
         sha256=content_sha256(splits, tokenizer),
     )
+
+
+def _probe_pairs(family: Family, items: Items, count: int) -> Ints:
+    if family.balanced_probes:
+        return draw_balanced(items.attributes, family.partners, count=count)
+    return draw_pairs(items.attributes, family.partners, biased=False, count=count, at_most=True)
 
 
 def _captions(spec: Digits | Trifeatures, family: Family) -> tuple[_Captions | None, Tokenizer | None]:

@@ -62,6 +62,15 @@ def draw_pairs(items: Attributes, partners: Ints, *, biased: bool, count: int, a
     return pairs[rng.choice(len(pairs), min(count, len(pairs)), replace=False)]
 
 
+def draw_balanced(items: Attributes, partners: Ints, *, count: int) -> Ints:
+    """`count` different pairs (count, 2), half of them with the synergy relation: guessing it scores one half."""
+    pairs = allowed_pairs(items, partners, biased=False)
+    related = pair_labels(items, partners, pairs)["synergy"] == 1
+    _, rng = _generator()
+    halves = [rng.choice(np.flatnonzero(each), count // 2, replace=False) for each in (related, ~related)]
+    return pairs[rng.permutation(np.concatenate(halves))]
+
+
 def pair_labels(items: Attributes, partners: Ints, pairs: Ints) -> dict[str, Ints]:
     """Task → classes (n,) of the pairs (n, 2)."""
     first, second = pairs.T

@@ -35,13 +35,13 @@ def random_jitter(images: Tensor) -> Tensor:
     )
     changes = (
         lambda x: x * (1 + brightness),
-        lambda x: _away_from(_grey(x).mean((1, 2, 3), keepdim=True), x, contrast),
-        lambda x: _away_from(_grey(x), x, saturation),
+        lambda x: torch.lerp(_grey(x).mean((1, 2, 3), keepdim=True), x, 1 + contrast),
+        lambda x: torch.lerp(_grey(x), x, 1 + saturation),
         lambda x: adjust_hue(x, hue.flatten() * (2 * math.pi)),
     )
     # Drawn on the CPU: the order decides what is launched, and the device must not be waited for.
     for i in torch.randperm(len(changes)).tolist():
-        images = changes[i](images).clamp(0, 1)
+        images = changes[i](images).clamp_(0, 1)
     return images
 
 
@@ -65,7 +65,3 @@ def _chosen(share: float, images: Tensor) -> Tensor:
 def _grey(images: Tensor) -> Tensor:
     red, green, blue = (weight * images[:, i : i + 1] for i, weight in enumerate(LUMA))
     return red + green + blue
-
-
-def _away_from(neutral: Tensor, images: Tensor, by: Tensor) -> Tensor:
-    return neutral + (images - neutral) * (1 + by)
