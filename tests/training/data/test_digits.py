@@ -95,11 +95,12 @@ def test_pair_labels_fit_the_digits_shown():
         assert np.array_equal(split.labels["synergy"], second == PARTNERS[first])
 
 
-def test_biased_training_leaves_the_probes_unbiased():
-    data = load_form("pairs", biased=True)
-    assert data.train.labels["synergy"].all()
-    assert data.probe_train.labels["synergy"].float().mean() == pytest.approx(0.2, abs=0.02)
-    assert data.probe_test.labels["synergy"].float().mean() == pytest.approx(0.2, abs=0.03)
+def test_half_of_the_pairs_that_probes_see_are_synergetic_however_training_is_biased():
+    for biased in (False, True):
+        data = load_form("pairs", biased=biased)
+        assert data.train.labels["synergy"].float().mean() == (1 if biased else pytest.approx(0.2, abs=0.02))
+        assert data.probe_train.labels["synergy"].float().mean() == 0.5
+        assert data.probe_test.labels["synergy"].float().mean() == 0.5
 
 
 @pytest.mark.parametrize("n_pairs", [64, 500, 10_000])
