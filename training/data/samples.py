@@ -55,9 +55,9 @@ class Data:
     train: Split
     """What the method is trained on: exactly as many samples as the spec says, biased if it says so."""
     probe_train: Split
-    """Unbiased samples of the training items."""
+    """Samples of the training items with and without the synergy relation, however `train` is biased."""
     probe_test: Split
-    """Unbiased samples of items that training never sees."""
+    """The same of items that training never sees."""
     tokenizer: Tokenizer | None
     """For datasets with text. Pads with 0, masks with 1, truncates to the spec's `max_tokens`."""
     normalisation: Normalisation

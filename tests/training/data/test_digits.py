@@ -97,7 +97,7 @@ def test_pair_labels_fit_the_digits_shown():
 
 def test_half_of_the_pairs_that_probes_see_are_synergetic_however_training_is_biased():
     for biased in (False, True):
-        data = load_form("pairs", biased=biased)
+        data = load(Digits(biased=biased, n_pairs=10_000), Path("unused"))
         assert data.train.labels["synergy"].float().mean() == (1 if biased else pytest.approx(0.2, abs=0.02))
         assert data.probe_train.labels["synergy"].float().mean() == 0.5
         assert data.probe_test.labels["synergy"].float().mean() == 0.5

@@ -7,7 +7,14 @@ import pytest
 from pydantic import ValidationError
 
 from training.data.digits import PARTNERS, digits
-from training.data.pairs import Attributes, allowed_pairs, draw_pairs, pair_labels, random_partners
+from training.data.pairs import (
+    Attributes,
+    allowed_pairs,
+    draw_balanced,
+    draw_pairs,
+    pair_labels,
+    random_partners,
+)
 from training.data.trifeatures import attribute_classes, in_drawing_order, split_pictures
 from training.errors import DataError
 from training.spec import Digits, Trifeatures
@@ -83,6 +90,14 @@ def test_biased_pairs_all_have_the_synergy_relation(trifeatures):
     partners = random_partners()
     pairs = draw_pairs(trifeatures["train"], partners, biased=True, count=5_000)
     assert pair_labels(trifeatures["train"], partners, pairs)["synergy"].all()
+
+
+def test_balanced_pairs_are_different_allowed_pairs_of_which_half_have_the_relation(trifeatures):
+    items, partners = trifeatures["train"], random_partners()
+    pairs = draw_balanced(items, partners, count=5_000)
+    assert len(np.unique(pairs, axis=0)) == 5_000
+    assert np.array_equal(items.share[pairs[:, 0]], items.share[pairs[:, 1]])
+    assert pair_labels(items, partners, pairs)["synergy"].sum() == 2_500
 
 
 def test_more_pairs_than_there_are_is_refused_with_their_number():
