@@ -13,6 +13,8 @@ from service.dashboard.pages import install as install_dashboard
 from service.headers import SecurityHeaders
 from service.resources import Bell, open_resources
 from service.settings import Settings
+from service.strict_input import StrictInput
+from service.traffic import CountRequests, Traffic
 from service.version import VERSION
 
 DESCRIPTION = """Train, probe and serve fused multimodal embeddings.
@@ -39,9 +41,17 @@ def create_app(settings: Settings, bell: Bell) -> FastAPI:
         lifespan=lifespan,
         max_body_size=settings.max_body_bytes,
         responses=problems.RESPONSES,
+        # The dashboard serves these itself: from its own files, and to those who may read.
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.resources = open_resources(settings, bell)
+    app.state.traffic = Traffic()
     problems.install(app)
+    # The last one added sees a request first.
+    app.add_middleware(StrictInput, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(CountRequests, traffic=app.state.traffic)
     app.add_middleware(SecurityHeaders)
     for router in ROUTERS:
         app.include_router(router)

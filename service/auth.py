@@ -16,7 +16,7 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from fastapi import FastAPI, Request
-from fastapi.routing import APIRoute
+from fastapi.routing import RouteContext, iter_route_contexts
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
@@ -29,6 +29,8 @@ Scope = Literal["read", "infer", "submit", "admin"]
 SCOPES: tuple[Scope, ...] = ("read", "infer", "submit", "admin")
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]", "testserver"})
 PREFIX = "fbx"
+COOKIE = "fusebox_key"
+"""Where a browser keeps its key: HttpOnly and SameSite=Strict, set by the dashboard's login page."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,8 @@ class require:
 
 
 def assert_every_route_has_a_policy(app: FastAPI) -> None:
-    """Raises RuntimeError naming the routes that nobody has decided about."""
-    undecided = [route.path for route in app.routes if isinstance(route, APIRoute) and not _has_policy(route)]
+    """Raises RuntimeError naming the routes that nobody has decided about, mounted applications among them."""
+    undecided = [route.path for route in iter_route_contexts(app.routes) if policy(route) is None]
     if undecided:
         raise RuntimeError(f"routes without an access policy: {undecided}")
 
@@ -106,15 +108,38 @@ def revoke_key(session: Session, key_id: str) -> None:
 
 def _principal(request: Request, settings: Settings, sessions: Sessions) -> Principal:
     header = request.headers.get("authorization")
-    if header is None and settings.listens_on_loopback:
+    if header is not None:
+        scheme, _, key = header.partition(" ")
+        return principal_of(key.strip() if scheme.lower() == "bearer" else "", sessions)
+    if settings.listens_on_loopback:
         return LOCAL
-    if header is None:
+    cookie = request.cookies.get(COOKIE)
+    if cookie is None:
         raise UnauthorizedError("no_api_key", "send an API key: 'Authorization: Bearer fbx_…'")
-    scheme, _, value = header.partition(" ")
-    parts = value.strip().split("_", 2)
-    if scheme.lower() != "bearer" or len(parts) != 3 or parts[0] != PREFIX or len(value) > 200:
+    # A browser sends the cookie along with whatever a page asks for, and says which page that was.
+    if _changes(request) and not _same_origin(request):
+        raise ForbiddenError("cross_origin", "a page of another site may not change anything here")
+    return principal_of(cookie, sessions)
+
+
+def principal_of(key: str, sessions: Sessions) -> Principal:
+    """Raises UnauthorizedError unless `key` is a valid API key."""
+    parts = key.split("_", 2)
+    if len(parts) != 3 or parts[0] != PREFIX or len(key) > 200:
         raise UnauthorizedError("bad_api_key", "not an API key of this service; keys look like 'fbx_…'")
     return _known(sessions, parts[1], parts[2])
+
+
+def policy(route: RouteContext) -> Scope | Literal["public"] | None:
+    """The scope that a route needs, or None when it names none."""
+    dependant = getattr(route, "dependant", None)
+    return _demanded(dependant) if dependant else None
+
+
+def assert_same_origin(request: Request) -> None:
+    """Raises ForbiddenError when a page of another site sent this."""
+    if not _same_origin(request):
+        raise ForbiddenError("cross_origin", "this form may only be sent by this site's own page")
 
 
 def _known(sessions: Sessions, key_id: str, secret: str) -> Principal:
@@ -139,17 +164,26 @@ def _check_host(request: Request, settings: Settings) -> None:
     allowed = LOOPBACK_HOSTS if settings.listens_on_loopback else frozenset(settings.allowed_hosts)
     if allowed and name not in allowed:
         raise MisdirectedError("wrong_host", "this server does not answer to that host name")
-    origin = request.headers.get("origin")
-    changes = request.method not in ("GET", "HEAD", "OPTIONS")
-    if settings.listens_on_loopback and changes and origin and origin.rpartition("//")[2].lower() != host:
+    has_origin = "origin" in request.headers
+    if settings.listens_on_loopback and _changes(request) and has_origin and not _same_origin(request):
         raise ForbiddenError("cross_origin", "a page of another site may not change anything here")
 
 
-def _has_policy(route: APIRoute) -> bool:
-    def decided(dependant: Any) -> bool:
-        return isinstance(dependant.call, require) or any(decided(each) for each in dependant.dependencies)
+def _changes(request: Request) -> bool:
+    return request.method not in ("GET", "HEAD", "OPTIONS")
 
-    return any(decided(each) for each in route.dependant.dependencies)
+
+def _same_origin(request: Request) -> bool:
+    origin = request.headers.get("origin", "")
+    return origin.rpartition("//")[2].lower() == request.headers.get("host", "").lower()
+
+
+def _demanded(dependant: Any) -> Scope | Literal["public"] | None:
+    for each in dependant.dependencies:
+        scope = each.call.scope if isinstance(each.call, require) else _demanded(each)
+        if scope:
+            return scope
+    return None
 
 
 def _sha256(secret: str) -> str:

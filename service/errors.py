@@ -1,7 +1,7 @@
 """All errors a client can meet, and how they look: RFC 9457 `application/problem+json` with a stable `code`.
 
     FuseboxError
-      InvalidError 422        ConflictError 409       NotFoundError 404
+      MalformedError 400      InvalidError 422        NotFoundError 404       ConflictError 409
       UnauthorizedError 401   ForbiddenError 403      MisdirectedError 421
       TooLargeError 413       UnsupportedMediaError 415
       OverloadedError 429     UnavailableError 503
@@ -35,6 +35,11 @@ class FuseboxError(Exception):
         self.detail = detail
         self.faults = faults
         self.retry_after_s = retry_after_s
+
+
+class MalformedError(FuseboxError):
+    status = 400
+    title = "Malformed request"
 
 
 class InvalidError(FuseboxError):

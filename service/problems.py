@@ -17,6 +17,7 @@ from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
 from service.errors import Fault, FuseboxError, InvalidError, UnavailableError
+from service.headers import HEADERS
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class Problem(BaseModel):
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": title}
-    for status, title in {401: "Not authenticated", 403: "Not permitted", 404: "Not found", 409: "Conflict",
+    for status, title in {400: "Malformed request", 401: "Not authenticated", 403: "Not permitted", 404: "Not found", 409: "Conflict",
                           413: "Too large", 415: "Unsupported media type", 422: "Invalid request",
                           429: "Too many requests", 503: "Temporarily unavailable"}.items()
 }  # fmt: skip
@@ -111,7 +112,12 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     def _unforeseen(request: Request, error: Exception) -> JSONResponse:
         log.exception("unforeseen", exc_info=error)
-        return answer(request, FuseboxError("internal", "an error on our side; it is in the server's log"))
+        response = answer(
+            request, FuseboxError("internal", "an error on our side; it is in the server's log")
+        )
+        # This answer alone is given outside of all middleware.
+        response.headers.update(HEADERS)
+        return response
 
 
 def _fault(error: Mapping[str, Any], body: Any, prefix: str) -> Fault:
