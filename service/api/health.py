@@ -1,0 +1,36 @@
+"""Whether the service lives, whether it can work, and what it counts."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import PlainTextResponse
+
+from service import health
+from service.auth import require
+from service.deps import ReadSession, ResourcesDep
+from service.schemas.health import Alive, Readiness
+from service.version import VERSION
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/livez", dependencies=[Depends(require("public"))])
+async def livez() -> Alive:
+    """The process answers. Look at nothing else before restarting it."""
+    return Alive(version=VERSION)
+
+
+@router.get("/readyz", dependencies=[Depends(require("public"))], responses={503: {"model": Readiness}})
+def readyz(resources: ResourcesDep, response: Response) -> Readiness:
+    """Whether requests should be sent here: 503 when a part without which nothing works has failed."""
+    readiness = health.readiness(resources)
+    if readiness.status == "failed":
+        response.status_code = 503
+    return readiness
+
+
+@router.get("/metrics", dependencies=[Depends(require("read"))], response_class=PlainTextResponse)
+def metrics(session: ReadSession, request: Request) -> PlainTextResponse:
+    """Jobs by state and requests by route, in Prometheus' text format."""
+    text = health.exposition(session, request.app.state.traffic)
+    return PlainTextResponse(text, media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -1,0 +1,105 @@
+"""Whether the service can do its work, part by part, and the numbers that a monitoring system collects."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import redis
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, func, select
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+import migrations
+from service.resources import Resources
+from service.schemas.health import PartOut, Readiness
+from service.tables import STATES, Job
+from service.traffic import Traffic
+from service.version import VERSION
+
+MIN_FREE_BYTES = 512 * 2**20
+"""Less free space than this and a checkpoint may not fit."""
+REDIS_PATIENCE_S = 0.5
+
+
+def readiness(resources: Resources) -> Readiness:
+    """Redis only rings the bell: without it jobs are accepted and start later, so its loss degrades and no more."""
+    parts = {
+        "database": _database(resources.engine),
+        "disk": _disk(resources.settings.data_dir),
+        "redis": _redis(resources.settings.redis_url),
+    }
+    states = {part.state for part in parts.values()}
+    return Readiness(
+        status="failed" if "failed" in states else "degraded" if "degraded" in states else "ok", parts=parts
+    )
+
+
+def exposition(session: Session, traffic: Traffic) -> str:
+    """Prometheus' text format."""
+    counts = dict(session.execute(select(Job.state, func.count()).group_by(Job.state)).tuples().all())
+    return "".join(f"{line}\n" for line in _lines(counts, traffic))
+
+
+def _database(engine: Engine) -> PartOut:
+    try:
+        with engine.connect().execution_options(read_only=True) as connection:
+            present = MigrationContext.configure(connection).get_current_revision()
+    except DBAPIError:
+        return PartOut(state="failed", detail="the database does not answer")
+    if present != ScriptDirectory(str(Path(migrations.__file__).parent)).get_current_head():
+        return PartOut(state="failed", detail="the tables are of another version; run `fusebox migrate`")
+    return PartOut(state="ok", detail="answers, and its tables are up to date")
+
+
+def _disk(folder: Path) -> PartOut:
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError:
+        return PartOut(state="failed", detail="the data folder cannot be read")
+    if free < MIN_FREE_BYTES:
+        return PartOut(
+            state="failed", detail=f"{free // 2**20} MiB free; {MIN_FREE_BYTES // 2**20} are needed"
+        )
+    return PartOut(state="ok", detail=f"{free // 2**30} GiB free")
+
+
+def _redis(url: str) -> PartOut:
+    if not url:
+        return PartOut(
+            state="degraded", detail="no Redis is named; workers find jobs only by looking now and then"
+        )
+    client = redis.Redis.from_url(
+        url, socket_timeout=REDIS_PATIENCE_S, socket_connect_timeout=REDIS_PATIENCE_S
+    )
+    try:
+        client.ping()
+    except redis.RedisError:
+        return PartOut(state="degraded", detail="Redis does not answer; jobs are accepted and start later")
+    finally:
+        client.close()
+    return PartOut(state="ok", detail="answers")
+
+
+def _lines(jobs: Mapping[str, int], traffic: Traffic) -> Iterator[str]:
+    yield "# HELP fusebox_info The version that runs."
+    yield "# TYPE fusebox_info gauge"
+    yield f'fusebox_info{{version="{VERSION}"}} 1'
+    yield "# HELP fusebox_uptime_seconds Since this API process started."
+    yield "# TYPE fusebox_uptime_seconds gauge"
+    yield f"fusebox_uptime_seconds {time.monotonic() - traffic.started_at:.3f}"
+    yield "# HELP fusebox_jobs Jobs by state."
+    yield "# TYPE fusebox_jobs gauge"
+    for state in STATES:
+        yield f'fusebox_jobs{{state="{state}"}} {jobs.get(state, 0)}'
+    yield "# HELP fusebox_http_request_duration_seconds Answered requests, with the time they took."
+    yield "# TYPE fusebox_http_request_duration_seconds summary"
+    for key, count in sorted(traffic.requests.items()):
+        method, route, status = key
+        labels = f'{{method="{method}",route="{route}",status="{status}"}}'
+        yield f"fusebox_http_request_duration_seconds_sum{labels} {traffic.seconds[key]:.6f}"
+        yield f"fusebox_http_request_duration_seconds_count{labels} {count}"

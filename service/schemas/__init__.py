@@ -1,0 +1,1 @@
+"""JSON over HTTP: what clients send and get."""
