@@ -1,0 +1,49 @@
+"""`fusebox`, the command line: runs the service's processes, and talks to a running one over HTTP.
+
+Every error ends as one readable line with its remedy and exit status 1, or 78 where a process refuses to start.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from service.cli import jobs, keys, models, processes
+from service.cli.terminal import COMPLAINTS, complain
+from service.version import VERSION
+
+app = typer.Typer(
+    name="fusebox",
+    help="Train, probe and serve fused multimodal embeddings.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+processes.add_to(app)
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(models.app, name="models")
+app.command()(models.embed)
+app.add_typer(keys.app, name="keys")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(VERSION)
+        raise typer.Exit()
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(
+        False, "--version", callback=_show_version, is_eager=True, help="Show the version."
+    ),
+) -> None:
+    pass
+
+
+def main() -> None:
+    try:
+        app()
+    except COMPLAINTS as error:
+        sys.exit(complain(error))

@@ -1,0 +1,191 @@
+"""`fusebox jobs`: submit, list, watch, cancel and retry over HTTP."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn
+from rich.table import Table
+
+from service.cli.terminal import ApiKey, Server, connect, out
+from service.client import DEFAULT_SERVER, Client, ClientError, Json, UnreachableError
+from service.tables import TERMINAL
+
+app = typer.Typer(help="Submit, list and watch jobs.", no_args_is_help=True)
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]
+COLOURS = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "running": "cyan"}
+
+
+@app.command()
+def submit(
+    spec: Annotated[
+        str, typer.Argument(metavar="SPEC.json|-", help="A file with the spec, or - for standard input.")
+    ],
+    kind: Annotated[str, typer.Option(help="train, probe or export.")] = "train",
+    name: Annotated[str, typer.Option(help="For people; need not be unique.")] = "",
+    tag: Annotated[list[str] | None, typer.Option(help="May be given several times.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would run.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show its progress until it ends.")] = False,
+    server: Server = DEFAULT_SERVER,
+    api_key: ApiKey = None,
+) -> None:
+    """Submit a job. SPEC.json is the spec itself, e.g. {"method": "infmasking", "dataset": "digits", "epochs": 8}."""
+    with connect(server, api_key) as client:
+        answer = client.submit(kind, _read_spec(spec), dry_run=dry_run, name=name, tags=tag or [])
+        if dry_run:
+            out.print_json(data=answer)
+            return
+        out.print(answer["id"], highlight=False)
+        if watch:
+            _follow(client, answer["id"])
+
+
+@app.command(name="list")
+def list_jobs(
+    state: Annotated[str | None, typer.Option(help="queued, running, succeeded, failed …")] = None,
+    kind: Annotated[str | None, typer.Option(help="train, probe or export.")] = None,
+    method: Annotated[str | None, typer.Option()] = None,
+    dataset: Annotated[str | None, typer.Option()] = None,
+    tag: Annotated[str | None, typer.Option()] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200)] = 20,
+    server: Server = DEFAULT_SERVER,
+    api_key: ApiKey = None,
+) -> None:
+    """List jobs, newest first."""
+    filters = {"state": state, "kind": kind, "method": method, "dataset": dataset, "tag": tag}
+    with connect(server, api_key) as client:
+        page = client.jobs(limit=limit, **{k: v for k, v in filters.items() if v is not None})
+    if not page["data"]:
+        out.print("No such jobs. Submit one: fusebox jobs submit SPEC.json", highlight=False)
+        return
+    table = Table(
+        "job", "kind", "state", "method", "dataset", "seed", "progress", "age", box=None, pad_edge=False
+    )
+    for job in page["data"]:
+        state_text = f"[{COLOURS.get(job['state'], 'white')}]{job['state']}[/]"
+        cells = (job["method"] or "", job["dataset"] or "", "" if job["seed"] is None else str(job["seed"]))
+        table.add_row(
+            job["id"], job["kind"], state_text, *map(escape, cells), _share(job), _age(job["created_at"])
+        )
+    out.print(table)
+    if page["has_more"]:
+        out.print(f"… and older ones; --limit shows up to 200 (now {limit})", style="dim", highlight=False)
+
+
+@app.command()
+def watch(job: JobId, server: Server = DEFAULT_SERVER, api_key: ApiKey = None) -> None:
+    """Show a job's progress until it ends. The exit status is 1 unless it succeeded."""
+    with connect(server, api_key) as client:
+        _follow(client, job)
+
+
+@app.command()
+def cancel(job: JobId, server: Server = DEFAULT_SERVER, api_key: ApiKey = None) -> None:
+    """Ask a job to stop. It keeps its last checkpoint."""
+    with connect(server, api_key) as client:
+        out.print(client.cancel(job)["state"])
+
+
+@app.command()
+def retry(job: JobId, server: Server = DEFAULT_SERVER, api_key: ApiKey = None) -> None:
+    """Queue a failed or cancelled job again; it goes on from its last checkpoint."""
+    with connect(server, api_key) as client:
+        out.print(client.retry(job)["state"])
+
+
+def _read_spec(source: str) -> Json:
+    text = sys.stdin.read() if source == "-" else Path(source).read_text("utf-8")
+    try:
+        spec = json.loads(text)
+    except ValueError as error:
+        raise ClientError(f"{source} is not JSON: {error}") from None
+    if not isinstance(spec, dict):
+        raise ClientError(f"{source} must hold one JSON object, the spec")
+    return spec
+
+
+def _follow(client: Client, job_id: str) -> None:
+    """Events when they come; after a broken stream, the job itself until events come again."""
+    job = client.job(job_id)
+    seen = 0
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[pace]}"),
+    )
+    with Progress(*columns, console=out, transient=False) as progress:
+        task = progress.add_task(job["state"], total=None, pace="")
+        while job["state"] not in TERMINAL:
+            _show(progress, task, job)
+            try:
+                for event in client.events(job_id, after=seen):
+                    seen = max(seen, int(event.get("seq", seen)))
+                    _tell(progress, event)
+                    job = _updated(job, event)
+                    _show(progress, task, job)
+            except UnreachableError:
+                time.sleep(1)
+            job = _patiently(client, job)
+        _show(progress, task, job)
+    if job["state"] != "succeeded":
+        raise ClientError(f"the job {job['state']}: {job['error'] or job['reason'] or 'no reason was given'}")
+
+
+def _patiently(client: Client, job: Json) -> Json:
+    """The job as it is now, or as it was when the server does not answer at the moment."""
+    try:
+        return client.job(job["id"])
+    except UnreachableError:
+        return job
+
+
+def _updated(job: Json, event: Json) -> Json:
+    if event["type"] == "progress":
+        return {**job, "progress": event["data"]}
+    if event["type"] == "state":
+        return {**job, "state": event["data"].get("to", job["state"])}
+    return job
+
+
+def _tell(progress: Progress, event: Json) -> None:
+    if event["type"] in ("message", "result", "checkpoint", "exported") and event.get("text"):
+        progress.console.print(escape(event["text"]), style="dim", highlight=False)
+
+
+def _show(progress: Progress, task: TaskID, job: Json) -> None:
+    at: dict[str, Any] = job["progress"] or {}
+    phase = f" · {at['phase']}" if at.get("phase") and job["state"] == "running" else ""
+    rate, eta_s = at.get("rate"), at.get("eta_s")
+    pace = (f"{rate:.1f}/s " if rate else "") + (f"{_span(eta_s)} left" if eta_s else "")
+    progress.update(
+        task,
+        description=job["state"] + phase,
+        completed=at.get("step", 0),
+        total=at.get("total"),
+        pace="" if job["state"] in TERMINAL else pace,
+    )
+
+
+def _share(job: Json) -> str:
+    at = job["progress"] or {}
+    return f"{at['step']}/{at['total']}" if at.get("total") else ""
+
+
+def _age(moment: str) -> str:
+    return _span((datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds())
+
+
+def _span(seconds: float) -> str:
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"

@@ -1,0 +1,86 @@
+"""`fusebox keys`: who may come in. Works on the database itself, so it needs no running server and no key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+from sqlalchemy import select
+
+from service import auth
+from service.cli.terminal import err, out
+from service.client import ClientError
+from service.db import Sessions, make_engine, make_sessions, migrate, reading, transaction
+from service.settings import Settings
+from service.tables import ApiKey, utc_now
+
+app = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="Whose key it is; jobs record it.")],
+    scope: Annotated[
+        list[str], typer.Option(help="read, infer, submit or admin; may be given several times.")
+    ],
+    days: Annotated[
+        int | None, typer.Option(min=1, max=3650, help="Valid for so long; default: until revoked.")
+    ] = None,
+) -> None:
+    """Create a key and print it, this once."""
+    scopes = [known for known in auth.SCOPES if known in scope]
+    unknown = set(scope) - set(scopes)
+    if unknown:
+        raise ClientError(
+            f"no such scope: {', '.join(sorted(unknown))}; choose from {', '.join(auth.SCOPES)}"
+        )
+    with _database() as sessions, transaction(sessions) as session:
+        _, secret = auth.create_key(session, name, scopes, days)
+    err.print("Keep this key; it cannot be shown again:")
+    out.print(secret, highlight=False, soft_wrap=True)
+
+
+@app.command(name="list")
+def list_keys() -> None:
+    """List keys, without their secrets."""
+    with _database() as sessions, reading(sessions) as session:
+        keys = session.scalars(select(ApiKey).order_by(ApiKey.created_at)).all()
+    if not keys:
+        out.print("No keys. Create one: fusebox keys create NAME --scope read", highlight=False)
+        return
+    table = Table("id", "name", "scopes", "state", "created", "last used", box=None, pad_edge=False)
+    for key in keys:
+        used = f"{key.last_used_at:%Y-%m-%d %H:%M}" if key.last_used_at else "never"
+        table.add_row(
+            key.id, escape(key.name), " ".join(key.scopes), _state(key), f"{key.created_at:%Y-%m-%d}", used
+        )
+    out.print(table)
+
+
+@app.command()
+def revoke(key_id: Annotated[str, typer.Argument(metavar="ID", help="See `fusebox keys list`.")]) -> None:
+    """Revoke a key. It stops working at once."""
+    with _database() as sessions, transaction(sessions) as session:
+        auth.revoke_key(session, key_id)
+    out.print("revoked")
+
+
+def _state(key: ApiKey) -> str:
+    if key.revoked_at:
+        return "revoked"
+    return "expired" if key.expires_at and key.expires_at <= utc_now() else "valid"
+
+
+@contextmanager
+def _database() -> Iterator[Sessions]:
+    url = Settings().effective_database_url
+    migrate(url)
+    engine = make_engine(url)
+    try:
+        yield make_sessions(engine)
+    finally:
+        engine.dispose()

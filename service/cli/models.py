@@ -1,0 +1,86 @@
+"""`fusebox models` and `fusebox embed`: what is published, and the embedding of one sample."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from service.cli.terminal import ApiKey, Server, connect, out
+from service.client import DEFAULT_SERVER, Client, ClientError, Json
+
+app = typer.Typer(help="List published models and name them.", no_args_is_help=True)
+Given = Annotated[
+    list[str] | None,
+    typer.Option("--input", metavar="MODALITY=FILE", help="Any modality of the model, by its name."),
+]
+
+
+@app.command(name="list")
+def list_models(server: Server = DEFAULT_SERVER, api_key: ApiKey = None) -> None:
+    """List published models."""
+    with connect(server, api_key) as client:
+        models = client.models()["data"]
+    if not models:
+        out.print(
+            "No models yet. An export job publishes one: fusebox jobs submit --kind export …", highlight=False
+        )
+        return
+    table = Table("model", "inputs", "dim", "method", "dataset", "digest", box=None, pad_edge=False)
+    for model in models:
+        manifest = model["manifest"]
+        inputs = ", ".join(each["name"] for each in manifest["inputs"])
+        source = manifest["source"]
+        cells = (f"{model['name']}@{model['version']}", inputs, str(manifest["embedding_dim"]))
+        table.add_row(*map(escape, (*cells, source["method"], source["dataset"], model["digest"][:12])))
+    out.print(table)
+
+
+@app.command()
+def alias(
+    alias: Annotated[str, typer.Argument(help="The moving name, such as prod.")],
+    model: Annotated[str, typer.Argument(help="The model it shall mean, such as digits@3.")],
+    server: Server = DEFAULT_SERVER,
+    api_key: ApiKey = None,
+) -> None:
+    """Let an alias mean a model version."""
+    with connect(server, api_key) as client:
+        client.set_alias(alias, model)
+    out.print(f"{alias} → {model}", highlight=False, markup=False)
+
+
+def embed(
+    model: Annotated[str, typer.Option(help="Name, name@version or alias; see `fusebox models list`.")],
+    image: Annotated[Path | None, typer.Option(help="Image file for the modality `image`.")] = None,
+    text: Annotated[str | None, typer.Option(help="For the modality `text`.")] = None,
+    given: Given = None,
+    server: Server = DEFAULT_SERVER,
+    api_key: ApiKey = None,
+) -> None:
+    """Print the fused embedding of one sample as JSON. Modalities may be left out if the model allows it."""
+    with connect(server, api_key) as client:
+        sample: Json = {}
+        if image is not None:
+            sample["image"] = {"asset": client.upload(image)["id"]}
+        if text is not None:
+            sample["text"] = text
+        for each in given or ():
+            sample |= _modality(client, model, each)
+        answer = client.embed(model, [sample])
+    out.print_json(data=answer)
+
+
+def _modality(client: Client, model: str, given: str) -> Json:
+    """MODALITY=FILE as an input: the model says whether the file is an image or a text."""
+    name, _, file = given.partition("=")
+    if not file:
+        raise ClientError(f"--input takes MODALITY=FILE, not {given!r}")
+    inputs = {each["name"]: each["kind"] for each in client.model(model)["manifest"]["inputs"]}
+    if name not in inputs:
+        raise ClientError(f"{model} has no modality {name!r}; it has {', '.join(inputs)}")
+    if inputs[name] == "text":
+        return {name: Path(file).read_text("utf-8").strip()}
+    return {name: {"asset": client.upload(Path(file))["id"]}}

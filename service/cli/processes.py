@@ -1,0 +1,154 @@
+"""Commands that run the service: `up` for one machine, `serve`, `worker` and `migrate` for many, `demo` to see it work."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import threading
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from service import auth
+from service.cli.terminal import out, refuse
+from service.db import make_engine, make_sessions, migrate
+from service.errors import FuseboxError
+from service.settings import Settings
+from service.up import LocalService
+
+Host = Annotated[
+    str | None, typer.Option(help="Address to listen on. Beyond loopback, API keys are required.")
+]
+Port = Annotated[int | None, typer.Option(min=0, max=65535, help="0 takes a free port.")]
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+def add_to(app: typer.Typer) -> None:
+    for command in (up, serve, worker, migrate_database, demo):
+        app.command(name="migrate" if command is migrate_database else None)(command)
+
+
+def up(
+    host: Host = None,
+    port: Port = None,
+    workers: Annotated[int, typer.Option(min=0, max=64, help="Jobs that may run at once.")] = 1,
+) -> None:
+    """Run everything on this machine: API, dashboard, workers and a private Redis.
+
+    Ctrl-C stops it in order; jobs that were running go on when it is started again.
+    """
+    settings = _settings(host, port)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    stop = _stop_signal()
+    try:
+        service = LocalService(settings, workers).start()
+    except FuseboxError as error:
+        raise refuse(error) from None
+    try:
+        out.print(
+            f"[bold]Fusebox[/] is up.\n  dashboard  {service.url}/\n  API        {service.url}/docs\n"
+            f"  data       {escape(str(settings.data_dir.resolve()))} (logs in logs/)\nCtrl-C stops it.",
+            highlight=False,
+        )
+        while not stop.wait(0.2):
+            service.wait(timeout_s=0)
+        out.print("Stopping; running jobs save their state first.")
+    finally:
+        service.stop()
+
+
+def serve(
+    host: Host = None,
+    port: Port = None,
+    fd: Annotated[int | None, typer.Option(hidden=True, help="An open listening socket.")] = None,
+) -> None:
+    """Run the API and the dashboard alone. Needs a migrated database; takes no jobs itself."""
+    import uvicorn
+
+    from service.app import create_app
+    from service.bell import CeleryBell
+    from service.worker.reconcile import Reconciler
+
+    settings = _settings(host, port)
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    _refuse_without_keys(settings)
+    bell = CeleryBell(settings.redis_url)
+    app = create_app(settings, bell)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host=settings.host,
+            port=settings.port,
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            ws="none",
+            timeout_keep_alive=5,
+            timeout_graceful_shutdown=5,
+            h11_max_incomplete_event_size=64 * 1024,
+        )
+    )
+    reconciler = Reconciler(app.state.resources.sessions, bell, settings)
+    reconciler.start()
+    try:
+        server.run(sockets=None if fd is None else [socket.socket(fileno=fd)])
+    finally:
+        reconciler.stop()
+    if not server.started:
+        raise typer.Exit(1)
+
+
+def worker() -> None:
+    """Run a worker: takes jobs from FUSEBOX_QUEUES, one at a time. SIGTERM saves the job's state and ends."""
+    from service.worker.celery_app import run_worker
+
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    run_worker(_settings())
+
+
+def migrate_database() -> None:
+    """Bring the database to this version's tables. Safe to repeat."""
+    settings = _settings()
+    migrate(settings.effective_database_url)
+    out.print("The database is up to date.")
+
+
+def demo(
+    exit_at_end: Annotated[bool, typer.Option("--exit", help="End after the last step.")] = False,
+) -> None:
+    """Train, probe, export and serve small models on this machine, from start to embedding."""
+    from service.demo import run
+
+    run(exit_at_end=exit_at_end)
+
+
+def _settings(host: str | None = None, port: int | None = None) -> Settings:
+    given = {"host": host, "port": port}
+    return Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+
+
+def _refuse_without_keys(settings: Settings) -> None:
+    engine = make_engine(settings.effective_database_url)
+    try:
+        auth.assert_may_listen(settings, make_sessions(engine))
+    except FuseboxError as error:
+        raise refuse(error) from None
+    finally:
+        engine.dispose()
+
+
+def _stop_signal() -> threading.Event:
+    """Set when someone asks this process to end."""
+    stop = threading.Event()
+
+    def note(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, note)
+    return stop

@@ -1,0 +1,66 @@
+"""What all commands share: where to print, which server to ask, and how an error is told."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.markup import escape
+from sqlalchemy.exc import OperationalError
+
+from service.client import Client, ClientError
+from service.embedded_redis import EmbeddedRedisError
+from service.errors import FuseboxError
+from service.up import EXIT_REFUSED, StartError
+
+out = Console()
+err = Console(stderr=True)
+
+COMPLAINTS = (
+    ClientError,
+    StartError,
+    EmbeddedRedisError,
+    FuseboxError,
+    OperationalError,
+    ValidationError,
+    OSError,
+)
+
+Server = Annotated[
+    str,
+    typer.Option(
+        envvar="FUSEBOX_SERVER",
+        metavar="URL",
+        help="The server to ask. A key it needs comes from FUSEBOX_API_KEY.",
+    ),
+]
+ApiKey = Annotated[str | None, typer.Option("--api-key", envvar="FUSEBOX_API_KEY", hidden=True)]
+
+
+def connect(server: str, api_key: str | None) -> Client:
+    return Client(server, api_key)
+
+
+def complain(error: Exception) -> int:
+    """Prints the error for people and returns the exit status."""
+    err.print(f"[bold red]error:[/] {escape(_sentence(error))}", highlight=False, soft_wrap=True)
+    return error.exit_code if isinstance(error, StartError) else 1
+
+
+def refuse(error: FuseboxError) -> StartError:
+    """For a process that must not start as it is configured."""
+    return StartError(error.detail, EXIT_REFUSED)
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OperationalError):
+        return "the database does not answer; check FUSEBOX_DATABASE_URL"
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        name = "FUSEBOX_" + "_".join(str(part) for part in first["loc"]).upper()
+        return f"the setting {name.removeprefix('FUSEBOX_FUSEBOX_')} is not valid: {first['msg']}"
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)

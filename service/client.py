@@ -1,0 +1,194 @@
+"""A small client of the HTTP API, for the command line and for scripts.
+
+    with Client("http://127.0.0.1:8000") as fusebox:
+        job = fusebox.submit("train", {"dataset": "digits", "epochs": 5})
+        for event in fusebox.events(job["id"]): ...
+
+Answers are the API's own JSON (see /docs). A problem the server reports is raised as ApiProblem, a server that cannot
+be reached as UnreachableError; both read as one sentence with a remedy.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+Json = dict[str, Any]
+DEFAULT_SERVER = "http://127.0.0.1:8000"
+SILENCE_S = 40
+"""An event stream says something at least every 15 seconds; one that is silent for longer is dead."""
+
+
+class ClientError(Exception):
+    """A request that did not succeed."""
+
+
+class UnreachableError(ClientError):
+    def __init__(self, server: str, cause: httpx.TransportError) -> None:
+        super().__init__(
+            f"no answer from {server} ({cause or type(cause).__name__}); start it with `fusebox up`, or name another "
+            "with --server or FUSEBOX_SERVER"
+        )
+
+
+class ApiProblem(ClientError):
+    """What the server said was wrong: RFC 9457, as `status`, `code`, `detail` and `faults` (pointer, detail)."""
+
+    def __init__(self, status: int, problem: Json) -> None:
+        self.status = status
+        self.code = str(problem.get("code", f"http_{status}"))
+        self.detail = str(problem.get("detail", "the server gave no reason"))
+        self.faults = [(str(each["pointer"]), str(each["detail"])) for each in problem.get("errors", [])]
+        super().__init__(self._as_text())
+
+    def _as_text(self) -> str:
+        if len(self.faults) < 2:
+            return self.detail
+        return "\n".join([self.detail, *(f"  {pointer}: {detail}" for pointer, detail in self.faults)])
+
+
+class Client:
+    """One connection pool to one server. `api_key` is needed by servers that listen beyond loopback."""
+
+    def __init__(self, server: str = DEFAULT_SERVER, api_key: str | None = None) -> None:
+        self.server = server.rstrip("/")
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        # A proxy of the environment has no business between two processes of one machine.
+        loopback = httpx.URL(self.server).host in ("127.0.0.1", "localhost", "::1")
+        self._http = httpx.Client(
+            base_url=self.server,
+            headers=headers,
+            timeout=httpx.Timeout(30, connect=5),
+            trust_env=not loopback,
+        )
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """FUSEBOX_SERVER and FUSEBOX_API_KEY."""
+        return cls(os.environ.get("FUSEBOX_SERVER", DEFAULT_SERVER), os.environ.get("FUSEBOX_API_KEY"))
+
+    def submit(
+        self, kind: str, spec: Json, *, dry_run: bool = False, key: str | None = None, **rest: Any
+    ) -> Json:
+        """The new job, or with `dry_run` what would run. `rest`: name, tags, priority, max_attempts."""
+        headers = {"Idempotency-Key": key} if key else {}
+        query = {"dry_run": "true"} if dry_run else {}
+        return self._json(
+            "POST", "/v1/jobs", json={"kind": kind, "spec": spec, **rest}, params=query, headers=headers
+        )
+
+    def job(self, job_id: str) -> Json:
+        return self._json("GET", f"/v1/jobs/{job_id}")
+
+    def jobs(self, **filters: str | int) -> Json:
+        """A page of jobs, newest first. `filters`: kind, state, method, dataset, tag, limit, cursor."""
+        return self._json("GET", "/v1/jobs", params=filters)
+
+    def cancel(self, job_id: str) -> Json:
+        return self._json("POST", f"/v1/jobs/{job_id}/cancel")
+
+    def retry(self, job_id: str) -> Json:
+        return self._json("POST", f"/v1/jobs/{job_id}/retry")
+
+    def events(self, job_id: str, after: int = 0) -> Iterator[Json]:
+        """The job's events as they happen, from number `after` + 1 until the job has ended.
+
+        Raises UnreachableError when the stream breaks; calling again with the last `seq` seen goes on from there.
+        """
+        headers = {"Accept": "text/event-stream", "Last-Event-ID": str(after)}
+        timeout = httpx.Timeout(SILENCE_S, connect=5)
+        try:
+            with self._http.stream(
+                "GET", f"/v1/jobs/{job_id}/events", headers=headers, timeout=timeout
+            ) as answer:
+                if answer.is_error:
+                    answer.read()
+                    _raise_for(answer)
+                yield from _server_sent(answer.iter_lines())
+        except httpx.TransportError as cause:
+            raise UnreachableError(self.server, cause) from cause
+
+    def results(self, **filters: str) -> Json:
+        return self._json("GET", "/v1/results", params=filters)
+
+    def models(self) -> Json:
+        return self._json("GET", "/v1/models")
+
+    def model(self, model: str) -> Json:
+        return self._json("GET", f"/v1/models/{model}")
+
+    def set_alias(self, alias: str, model: str) -> Json:
+        return self._json("PUT", f"/v1/aliases/{alias}", json={"model": model})
+
+    def upload(self, image: Path) -> Json:
+        """Stores an image; `id` of the answer names it in later requests. Raises OSError when it cannot be read."""
+        return self._json("POST", "/v1/assets", files={"file": (image.name, image.read_bytes())})
+
+    def embed(self, model: str, inputs: list[Json], **rest: Any) -> Json:
+        """`inputs`: one object per sample, modality → text, base64 image or {"asset": id}."""
+        return self._json("POST", "/v1/embeddings", json={"model": model, "inputs": inputs, **rest})
+
+    def get_embedding(self, model: str, **modalities: str) -> Json:
+        """The embedding of one sample of uploaded images and texts."""
+        return self._json("GET", "/v1/embeddings", params={"model": model, **modalities})
+
+    def ready(self) -> Json:
+        """The state of the server's parts; raises ApiProblem only when it answers something else."""
+        return self._json("GET", "/readyz", accept=(200, 503))
+
+    def close(self) -> None:
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _json(self, method: str, path: str, *, accept: tuple[int, ...] = (), **request: Any) -> Json:
+        try:
+            answer = self._http.request(method, path, **request)
+        except httpx.TransportError as cause:
+            raise UnreachableError(self.server, cause) from cause
+        if answer.is_error and answer.status_code not in accept:
+            _raise_for(answer)
+        result: Json = answer.json()
+        return result
+
+
+def _raise_for(answer: httpx.Response) -> None:
+    """Something between us and the server may answer in its own words, which are then not JSON."""
+    try:
+        problem = answer.json()
+    except ValueError:
+        problem = None
+    raise ApiProblem(
+        answer.status_code,
+        problem
+        if isinstance(problem, dict)
+        else {"detail": f"HTTP {answer.status_code} {answer.reason_phrase}"},
+    )
+
+
+def _server_sent(lines: Iterator[str]) -> Iterator[Json]:
+    """The JSON objects of an event stream, until its `end` event."""
+    kind, data = "message", ""
+    for line in lines:
+        if line.startswith("event:"):
+            kind = line[6:].strip()
+        elif line.startswith("data:"):
+            data += line[5:].strip()
+        elif not line:
+            if kind == "end":
+                return
+            if data:
+                yield json.loads(data)
+            kind, data = "message", ""
