@@ -120,10 +120,10 @@ class FusionTransformer(nn.Module):
         tokens: per modality (B, Lₘ, D). there: per modality (B, Lₘ) booleans, false for padding and for all tokens of
         a modality that a sample lacks. Free of shapes that depend on values, so that it can be exported.
         """
-        x = torch.cat([self.cls_token.expand(len(tokens[0]), -1, -1), *tokens], dim=1)
+        x = torch.cat([self.cls_token.expand(tokens[0].shape[0], -1, -1), *tokens], dim=1)
         visible = torch.cat(list(there), dim=1)
         bias = torch.where(visible, 0.0, -torch.inf)
-        bias = torch.cat([bias.new_zeros(len(bias), 1), bias], dim=1)
+        bias = torch.cat([bias.new_zeros(bias.shape[0], 1), bias], dim=1)
         *blocks, last = self._blocks
         for block in blocks:
             x = block(x, bias)
@@ -159,7 +159,7 @@ class FusionTransformer(nn.Module):
 
     def _with_constants(self, x: Tensor) -> Tensor:
         """CLS and mask token before the tokens: (B, 2 + L, D)."""
-        batch = len(x)
+        batch = x.shape[0]
         return torch.cat(
             [self.cls_token.expand(batch, -1, -1), self.mask_token.expand(batch, -1, -1), x], dim=1
         )

@@ -10,7 +10,6 @@ import torch
 from training.data import Augmenter, Data, load, prepare
 from training.data.captions import MASK_ID, PAD_ID
 from training.data.geometry import random_affine, random_resized_crop
-from training.data.light import random_erasing
 from training.data.simclr import random_blur, random_grey, random_jitter
 from training.spec import Digits, Trifeatures
 
@@ -141,14 +140,6 @@ def test_a_shift_moves_by_at_most_the_share_asked_for():
     x = (moved.sum((1, 2)) * place).sum(-1)
     assert x.abs().max() <= 33 / 8 + 1e-3
     assert x.abs().max() > 3.5
-
-
-def test_half_of_the_digits_have_a_rectangle_erased():
-    erased = random_erasing(torch.ones(2_000, 1, 16, 16))[:, 0] == 0
-    share = erased.any(-1).any(-1).float().mean()
-    assert share == pytest.approx(0.5, abs=0.05)
-    for mask in erased[:200]:
-        assert mask.sum() == mask.any(0).sum() * mask.any(1).sum()
 
 
 def test_a_fifth_stays_unjittered_and_the_rest_stays_in_range():

@@ -1,0 +1,68 @@
+"""Small real runs for the trainer's tests: digits, a narrow network, one thread."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from training.events import Event, Metrics
+from training.run_dir import RunDir
+from training.spec import ExportSpec, ProbeSpec, TrainSpec
+
+SMALL: dict[str, Any] = {
+    "dataset": {"name": "digits", "n_pairs": 256},
+    "model": {"dim": 16, "heads": 2, "head_hidden": 32, "head_out": 16},
+    "optim": {"lr": 1e-3},
+    "batch_size": 32,
+    "epochs": 2,
+    "threads": 1,
+}
+
+
+def small(**changes: Any) -> TrainSpec:
+    """The small spec with changes; a dict is merged into the default's."""
+    merged = {**SMALL}
+    for name, value in changes.items():
+        merged[name] = (
+            {**merged[name], **value}
+            if isinstance(merged.get(name), dict) and isinstance(value, dict)
+            else value
+        )
+    return TrainSpec.model_validate(merged)
+
+
+def made(folder: Path, spec: TrainSpec | ProbeSpec | ExportSpec) -> RunDir:
+    run_dir = RunDir(folder)
+    run_dir.write_spec(spec)
+    return run_dir
+
+
+def started(work: str, run_dir: RunDir) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "FUSEBOX_DATASETS_DIR": str(run_dir.path.parent / "datasets")}
+    command = [sys.executable, "-m", "training", work, str(run_dir.path)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def done(work: str, run_dir: RunDir) -> int:
+    """Runs to the end in a process of its own, as a worker would; returns the exit code."""
+    return started(work, run_dir).wait(timeout=300)
+
+
+def of_type(run_dir: RunDir, kind: type[Event]) -> Iterator[Any]:
+    return (event for event in run_dir.read_events() if isinstance(event, kind))
+
+
+def curve(run_dir: RunDir, name: str = "loss") -> dict[int, float]:
+    """Values by step as a reader of the events has them in the end: a resumed attempt voids later steps."""
+    values: dict[int, float] = {}
+    for event in run_dir.read_events():
+        if event.type == "started":
+            values = {step: value for step, value in values.items() if step <= event.resumed_from_step}
+        if isinstance(event, Metrics) and name in event.values:
+            assert event.step not in values, f"step {event.step} told twice"
+            values[event.step] = event.values[name]
+    return values

@@ -1,0 +1,193 @@
+"""Write a trained model as ONNX: `python -m training export RUN_DIR`, with an ExportSpec in RUN_DIR/spec.json.
+
+Out comes RUN_DIR/export/: model.onnx, tokenizer.json for models with text, and, last of all, manifest.json. The graph
+takes raw inputs as the manifest describes them and a presence flag per sample and modality, and gives the fused
+embedding. Before the manifest is written, ONNX Runtime's answers are compared with torch's for several batch sizes,
+text lengths and every subset of modalities.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from models_store.manifest import ImageInput, Input, Manifest, Parity, Source, TextInput
+from training import checkpoint
+from training.data import Data, load, prepare
+from training.errors import ParityError
+from training.events import Exported
+from training.methods import Method
+from training.probe.job import restored
+from training.run_dir import write_atomically
+from training.runner import Run, use_threads
+from training.spec import ExportSpec, Modality
+
+BATCH_SIZES = (1, 2, 17)
+OPSET = 20
+PRESENT, FUSED = "present", "fused"
+
+
+class Embedder(nn.Module):
+    """A method's embedding with its inputs in order, as the exporter wants to call it."""
+
+    def __init__(self, method: Method) -> None:
+        super().__init__()
+        self.method = method
+        self.names = [modality.name for modality in method.modalities]
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        *inputs, present = tensors
+        return self.method.embed(dict(zip(self.names, inputs, strict=True)), present)
+
+
+def work(run: Run) -> int:
+    spec = run.dir.read_spec(ExportSpec)
+    use_threads(spec.threads)
+    found = checkpoint.choose(run.dir.sibling(spec.run), spec.checkpoint)
+    trained = found.meta.spec
+    data = load(trained.dataset, run.datasets_dir)
+    method = restored(found)
+    run.start(len(BATCH_SIZES), "cpu")
+
+    folder = run.dir.export
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    run.say(f"exporting {spec.run} after step {found.meta.step} as {spec.name}")
+    write_graph(method, data, folder / "model.onnx")
+    if data.tokenizer is not None:
+        write_atomically(folder / "tokenizer.json", data.tokenizer.to_str().encode())
+    parity = compare(run, method, data, folder / "model.onnx", spec.tolerance)
+    manifest = Manifest(
+        name=spec.name,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        embedding_dim=method.embedding_dim,
+        inputs=tuple(described(modality, data) for modality in method.modalities),
+        may_miss=True,
+        presence_input=PRESENT,
+        output=FUSED,
+        opset=OPSET,
+        source=Source(
+            job_id=spec.run,
+            method=trained.method.name,
+            dataset=trained.dataset.name,
+            step=found.meta.step,
+            epoch=found.meta.epoch,
+            checkpoint_sha256=found.meta.sha256[checkpoint.WEIGHTS],
+            seed=trained.seed,
+        ),
+        parity=parity,
+        files={file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(folder.iterdir())},
+    )
+    write_atomically(folder / "manifest.json", manifest.model_dump_json(indent=2).encode())
+    run.tell(Exported(name=spec.name, max_abs_diff=parity.max_abs_diff))
+    return len(BATCH_SIZES)
+
+
+def write_graph(method: Method, data: Data, path: Path) -> None:
+    """The graph with batch size and text lengths left open."""
+    inputs = sample(data, 2)
+    present = torch.ones(2, len(method.modalities), dtype=torch.bool)
+    batch = torch.export.Dim("batch", min=1, max=65_536)
+    shapes = [
+        {0: batch, 1: torch.export.Dim(f"{modality.name}_length", min=1, max=modality.max_tokens)}
+        if modality.kind == "text"
+        else {0: batch}
+        for modality in method.modalities
+    ]
+    with warnings.catch_warnings():
+        # Several inputs share the name of their batch axis, which is meant; the exporter remarks on it.
+        warnings.filterwarnings("ignore", message="# The axis name: batch will not be used")
+        program = torch.onnx.export(
+            Embedder(method).eval(),
+            (*inputs.values(), present),
+            input_names=[*inputs, PRESENT],
+            output_names=[FUSED],
+            dynamic_shapes=((*shapes, {0: batch}),),
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    # One file with the weights inside: what is verified by its sha256 is then all that is loaded.
+    onnx.save_model(program.model_proto, path, save_as_external_data=False)
+
+
+def compare(run: Run, method: Method, data: Data, path: Path, tolerance: float) -> Parity:
+    """How far ONNX Runtime and torch are apart at most. Raises ParityError beyond the tolerance."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    names = [modality.name for modality in method.modalities]
+    largest = 0.0
+    for done, size in enumerate(BATCH_SIZES):
+        run.heed_stop(done)
+        for subset in subsets(names):
+            present = torch.tensor([[name in subset for name in names]] * size)
+            for inputs in shortened(sample(data, size), method.modalities):
+                largest = max(largest, difference(method, session, inputs, present))
+        run.progress("comparing", done + 1, len(BATCH_SIZES))
+    if not largest <= tolerance:
+        raise ParityError(
+            f"ONNX Runtime and torch differ by {largest:.3g}, more than the tolerance {tolerance:g}; the model is not "
+            "published. If that is acceptable for its use, export again with a larger tolerance"
+        )
+    return Parity(
+        max_abs_diff=largest, tolerance=tolerance, batch_sizes=BATCH_SIZES, subsets=tuple(subsets(names))
+    )
+
+
+@torch.no_grad()
+def difference(
+    method: Method, session: onnxruntime.InferenceSession, inputs: Mapping[str, Tensor], present: Tensor
+) -> float:
+    """Largest absolute difference in one batch. NaN, should either side give one, compares as too large."""
+    ours = method.embed(inputs, present).numpy()
+    feed = {**{name: tensor.numpy() for name, tensor in inputs.items()}, PRESENT: present.numpy()}
+    theirs = session.run([FUSED], feed)[0]
+    return float(np.abs(ours - theirs).max())
+
+
+def sample(data: Data, size: int) -> dict[str, Tensor]:
+    """The first test samples, as the network takes them."""
+    return prepare(data.probe_test.batch(torch.arange(size) % len(data.probe_test)), data)
+
+
+def shortened(inputs: dict[str, Tensor], modalities: tuple[Modality, ...]) -> Iterator[dict[str, Tensor]]:
+    """The inputs as they are, and with texts cut to fewer tokens than the longest has."""
+    yield inputs
+    texts = [modality.name for modality in modalities if modality.kind == "text"]
+    for length in (1, 5) if texts else ():
+        yield {name: tensor[:, :length] if name in texts else tensor for name, tensor in inputs.items()}
+
+
+def subsets(names: list[str]) -> list[tuple[str, ...]]:
+    """All but the empty one."""
+    return [each for size in range(1, len(names) + 1) for each in combinations(names, size)]
+
+
+def described(modality: Modality, data: Data) -> Input:
+    if modality.kind == "text":
+        return TextInput(name=modality.name, max_tokens=modality.max_tokens, pad_id=0)
+    mean, std = data.mean_std(modality.name)
+    channels = 1 if modality.channels == 1 else 3
+    background = (0, 0, 0) if channels == 1 else (255, 255, 255)  # scans show white ink on black
+    return ImageInput(
+        name=modality.name,
+        channels=channels,
+        height=modality.size,
+        width=modality.size,
+        mean=mean,
+        std=std,
+        background=background,
+    )
