@@ -75,4 +75,5 @@ def reading(sessions: Sessions) -> Iterator[Session]:
     with sessions() as session:
         session.connection(execution_options={"read_only": True})
         yield session
+        session.expunge_all()  # what was read stays usable; a rollback would forget it
         session.rollback()
