@@ -23,7 +23,6 @@ Host = Annotated[
     str | None, typer.Option(help="Address to listen on. Beyond loopback, API keys are required.")
 ]
 Port = Annotated[int | None, typer.Option(min=0, max=65535, help="0 takes a free port.")]
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -41,8 +40,7 @@ def up(
     Ctrl-C stops it in order; jobs that were running go on when it is started again.
     """
     settings = _settings(host, port)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    _log("%(asctime)s %(message)s")
     stop = _stop_signal()
     try:
         service = LocalService(settings, workers).start()
@@ -74,7 +72,7 @@ def serve(
     from service.worker.reconcile import Reconciler
 
     settings = _settings(host, port)
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    _log()
     _refuse_without_keys(settings)
     bell = CeleryBell(settings.redis_url)
     app = create_app(settings, bell)
@@ -107,7 +105,7 @@ def worker() -> None:
     """Run a worker: takes jobs from FUSEBOX_QUEUES, one at a time. SIGTERM saves the job's state and ends."""
     from service.worker.celery_app import run_worker
 
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    _log()
     run_worker(_settings())
 
 
@@ -125,6 +123,12 @@ def demo(
     from service.demo import run
 
     run(exit_at_end=exit_at_end)
+
+
+def _log(layout: str = "%(asctime)s %(levelname)s %(name)s: %(message)s") -> None:
+    logging.basicConfig(level=logging.INFO, format=layout)
+    for chatty in ("alembic", "httpx"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 def _settings(host: str | None = None, port: int | None = None) -> Settings:

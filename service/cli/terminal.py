@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from sqlalchemy.exc import OperationalError
 
-from service.client import Client, ClientError
+from service.client import ApiProblem, Client, ClientError
 from service.embedded_redis import EmbeddedRedisError
 from service.errors import FuseboxError
 from service.up import EXIT_REFUSED, StartError
@@ -61,6 +61,8 @@ def _sentence(error: Exception) -> str:
         first = error.errors()[0]
         name = "FUSEBOX_" + "_".join(str(part) for part in first["loc"]).upper()
         return f"the setting {name.removeprefix('FUSEBOX_FUSEBOX_')} is not valid: {first['msg']}"
+    if isinstance(error, ApiProblem) and error.status == 401:
+        return f"{error.detail}; set FUSEBOX_API_KEY to a key of that server"
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     return str(error)

@@ -1,0 +1,142 @@
+// One job: its state as it changes, its curves, scores, checkpoints, events and log, and what can be done with it.
+
+import { get, getText, post, whileSeen } from "./api.js";
+import { curve } from "./chart.js";
+import { bytes, cell, element, moment, number, numberCell, pace, percent, span, stateBadge } from "./words.js";
+
+const LOG_BYTES = 16384;
+const job_id = document.querySelector("#job").dataset.job;
+const path = `/v1/jobs/${encodeURIComponent(job_id)}`;
+const find = (id) => document.getElementById(id);
+const terminal = new Set(["succeeded", "failed", "cancelled"]);
+const curves = new Map();
+let lastEvent = 0;
+
+function showJob(job) {
+  find("title").textContent = job.name || job.id;
+  const badge = stateBadge(job.state);
+  badge.id = "state";
+  find("state").replaceWith(badge);
+  find("reason").hidden = !(job.error || job.reason);
+  find("reason").textContent = job.error || (job.reason ?? "");
+  const at = job.progress ?? {};
+  find("progress").hidden = terminal.has(job.state) || !at.total;
+  if (at.total) {
+    const bar = find("progress").querySelector("progress");
+    [bar.max, bar.value] = [at.total, at.step];
+    find("pace").textContent = pace(at);
+  }
+  find("cancel").hidden = terminal.has(job.state) || job.state === "cancelling";
+  find("retry").hidden = !["failed", "cancelled"].includes(job.state);
+  find("facts").replaceChildren(...facts(job).flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]));
+  find("spec").textContent = JSON.stringify(job.spec, null, 2);
+}
+
+function facts(job) {
+  const began = Date.parse(job.started_at);
+  const ended = job.finished_at ? Date.parse(job.finished_at) : Date.now();
+  return [
+    ["Id", element("span", { class: "id" }, job.id)],
+    ["Kind", job.kind],
+    ["Method", job.method ?? "–"],
+    ["Dataset", job.dataset ?? "–"],
+    ["Seed", job.seed ?? "–"],
+    ["Tags", (job.tags ?? []).join(", ") || "–"],
+    ["Attempt", `${job.attempt} of ${job.max_attempts}`],
+    ["Created", moment(job.created_at)],
+    ["Started", moment(job.started_at)],
+    ["Took", began ? span((ended - began) / 1000) : "–"],
+  ].map(([name, value]) => [name, typeof value === "number" ? String(value) : value]);
+}
+
+async function showCurves() {
+  const { data } = await post("/v1/metrics/query", { job_ids: [job_id] });
+  find("curves-empty").hidden = data.length > 0;
+  for (const series of data) {
+    if (!curves.has(series.name)) {
+      const made = curve(series.name);
+      find("curves").append(made.figure);
+      curves.set(series.name, made);
+    }
+    curves.get(series.name).draw(series);
+  }
+}
+
+async function showScores() {
+  const { data } = await get(`${path}/results`);
+  fill("scores", data, (row) => {
+    const shown = (value) => (value === null ? "–" : row.metric.includes("accuracy") ? `${percent(value)} %` : number(value));
+    return [
+      element("th", { scope: "row" }, row.task), cell(row.family), cell(row.metric), cell(row.split), cell(row.protocol),
+      numberCell(row.checkpoint_step), numberCell(shown(row.value)), numberCell(shown(row.chance)), numberCell(row.n),
+    ];
+  });
+}
+
+async function showCheckpoints() {
+  const { data } = await get(`${path}/checkpoints`);
+  fill("checkpoints", data, (row) => [
+    numberCell(row.step), numberCell(row.epoch), numberCell(number(row.score)), numberCell(bytes(row.size_bytes)),
+    cell(element("code", { title: row.sha256 }, row.sha256.slice(0, 12))),
+    cell((row.exists ? "yes" : "removed") + (row.is_best ? ", best" : "")),
+  ]);
+}
+
+function fill(id, rows, cells) {
+  find(id).hidden = rows.length === 0;
+  find(`${id}-empty`).hidden = rows.length > 0;
+  find(id).tBodies[0].replaceChildren(...rows.map((row) => element("tr", {}, ...cells(row))));
+}
+
+/** New events go on top. Progress has its bar and is not repeated here. */
+async function showEvents() {
+  const { data } = await get(`${path}/events?after=${lastEvent}`);
+  for (const event of data) {
+    lastEvent = Math.max(lastEvent, event.seq);
+    if (event.type === "progress") continue;
+    find("events").tBodies[0].prepend(element("tr", {},
+      cell(moment(event.at)), cell(event.type), cell(event.text, "text"), cell(event.actor)));
+  }
+  return data.length > 0;
+}
+
+async function showLog() {
+  const log = find("log");
+  const atEnd = log.scrollTop + log.clientHeight >= log.scrollHeight - 8;
+  log.textContent = await getText(`${path}/logs?tail=${LOG_BYTES}`);
+  if (atEnd) log.scrollTop = log.scrollHeight;
+}
+
+async function show() {
+  const job = await get(path);
+  showJob(job);
+  await Promise.all([showEvents(), showLog(), showCurves(), showScores(), showCheckpoints()]);
+  return !terminal.has(job.state);
+}
+
+function action(id, verb) {
+  find(id).addEventListener("click", async () => {
+    find(id).disabled = true;
+    find("answer").textContent = "";
+    try {
+      showJob(await post(`${path}/${verb}`));
+      watch();
+    } catch (error) {
+      find("answer").textContent = error.message;
+    } finally {
+      find(id).disabled = false;
+    }
+  });
+}
+
+let watching = false;
+async function watch() {
+  if (watching) return;
+  watching = true;
+  await whileSeen(2000, show);
+  watching = false;
+}
+
+action("cancel", "cancel");
+action("retry", "retry");
+watch();
