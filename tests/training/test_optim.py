@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from tests.training.runs import small
 from training.methods import build_method
+from training.methods.infmasking import random_keep
 from training.modules.heads import GroupedBatchNorm
 from training.optim import build_optimizer, learning_rate
 from training.spec import Optim
@@ -38,8 +40,6 @@ def test_a_constant_schedule_stays() -> None:
 
 
 def test_the_grouped_batch_norm_equals_one_call_per_group() -> None:
-    import torch
-
     torch.manual_seed(0)
     ours, theirs = GroupedBatchNorm(6).double(), torch.nn.BatchNorm1d(6, track_running_stats=False).double()
     with torch.no_grad():
@@ -53,21 +53,20 @@ def test_the_grouped_batch_norm_equals_one_call_per_group() -> None:
 @pytest.mark.parametrize(
     ("length", "ratio", "kept"),
     [
-        (1, 0.5, 0),
-        (10, 0.7, 3),
-        (16, 0.7, 4),
-        (24, 0.7, 7),
-        (36, 0.7, 10),
-        (50, 0.7, 15),
-        (128, 0.7, 38),
-        (50, 0.8, 9),
-    ]
-    + [(24, 0.8, 4), (36, 0.8, 7), (128, 0.8, 25), (50, 0.5, 25), (1, 0.0, 1)],
+        *[(1, 0.5, 0), (10, 0.5, 5), (50, 0.5, 25), (128, 0.5, 64)],
+        *[
+            (1, 0.7, 0),
+            (10, 0.7, 3),
+            (16, 0.7, 4),
+            (24, 0.7, 7),
+            (36, 0.7, 10),
+            (50, 0.7, 15),
+            (128, 0.7, 38),
+        ],
+        *[(1, 0.8, 0), (10, 0.8, 1), (16, 0.8, 3), (24, 0.8, 4), (36, 0.8, 7), (50, 0.8, 9), (128, 0.8, 25)],
+        (1, 0.0, 1),
+    ],
 )
 def test_a_masked_view_keeps_the_published_number_of_tokens(length: int, ratio: float, kept: int) -> None:
-    import torch
-
-    from training.methods.infmasking import random_keep
-
     keep = random_keep(3, torch.zeros(5, length, 2), ratio)
     assert keep.sum(-1).unique().tolist() == [kept]
