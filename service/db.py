@@ -9,10 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.orm import Session, sessionmaker
 
+import migrations
+
 Sessions = sessionmaker[Session]
+MIGRATION_LOCK = 0x66757365
+"""PostgreSQL's advisory lock: of several processes that start at once, one migrates and the others wait."""
 
 
 def new_id(prefix: str) -> str:
@@ -60,6 +66,20 @@ def _sqlite_engine(url: str) -> Engine:
 
 def make_sessions(engine: Engine) -> Sessions:
     return sessionmaker(engine, expire_on_commit=False)
+
+
+def migrate(url: str) -> None:
+    """Brings the database to this version's tables, all steps or none. Safe to repeat and to run twice at once."""
+    engine = make_engine(url)
+    try:
+        with engine.begin() as connection:
+            if engine.dialect.name == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
+            config = Config(attributes={"connection": connection})
+            config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+            command.upgrade(config, "head")
+    finally:
+        engine.dispose()
 
 
 @contextmanager

