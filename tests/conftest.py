@@ -94,7 +94,7 @@ def client(app: FastAPI) -> Iterator[TestClient]:
 
 
 def _sqlalchemy_url(uri: str, database: str) -> str:
-    scheme, _, rest = uri.partition("://")
+    _, _, rest = uri.partition("://")
     place, _, query = rest.partition("?")
     url = f"postgresql+psycopg://{place.rpartition('/')[0]}/{database}"
     return f"{url}?{query}" if query else url

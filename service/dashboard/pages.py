@@ -81,7 +81,9 @@ def sign_in(request: Request, resources: ResourcesDep, key: Annotated[str, Form(
     except UnauthorizedError as error:
         return _page(request, "login.html", 401, refusal=error.detail)
     answer = RedirectResponse("/", 303)
-    answer.set_cookie(COOKIE, key.strip(), httponly=True, samesite="strict", secure=request.url.scheme == "https")
+    answer.set_cookie(
+        COOKIE, key.strip(), httponly=True, samesite="strict", secure=request.url.scheme == "https"
+    )
     return answer
 
 
