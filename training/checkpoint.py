@@ -26,8 +26,9 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from models_store.durable import sync_folder, write_atomically
 from training.errors import CheckpointError
-from training.run_dir import RunDir, sync_folder, write_atomically
+from training.run_dir import RunDir
 from training.spec import TrainSpec
 
 WEIGHTS, STATE, META = "model.safetensors", "optimizer.safetensors", "meta.json"

@@ -22,6 +22,7 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
+from models_store.durable import write_atomically
 from models_store.manifest import ImageInput, Input, Manifest, Parity, Source, TextInput
 from training import checkpoint
 from training.data import Data, load, prepare
@@ -29,7 +30,6 @@ from training.errors import ParityError
 from training.events import Exported
 from training.methods import Method
 from training.probe.job import restored
-from training.run_dir import write_atomically
 from training.runner import Run, use_threads
 from training.spec import ExportSpec, Modality
 
@@ -65,7 +65,7 @@ def work(run: Run) -> int:
     folder.mkdir(parents=True)
     run.say(f"exporting {spec.run} after step {found.meta.step} as {spec.name}")
     write_graph(method, data, folder / "model.onnx")
-    if data.tokenizer is not None:
+    if data.tokenizer is not None and any(each.kind == "text" for each in method.modalities):
         write_atomically(folder / "tokenizer.json", data.tokenizer.to_str().encode())
     parity = compare(run, method, data, folder / "model.onnx", spec.tolerance)
     manifest = Manifest(
@@ -96,7 +96,7 @@ def work(run: Run) -> int:
 
 def write_graph(method: Method, data: Data, path: Path) -> None:
     """The graph with batch size and text lengths left open."""
-    inputs = sample(data, 2)
+    inputs = sample(data, method, 2)
     present = torch.ones(2, len(method.modalities), dtype=torch.bool)
     batch = torch.export.Dim("batch", min=1, max=65_536)
     shapes = [
@@ -134,7 +134,7 @@ def compare(run: Run, method: Method, data: Data, path: Path, tolerance: float) 
         run.heed_stop(done)
         for subset in subsets(names):
             present = torch.tensor([[name in subset for name in names]] * size)
-            for inputs in shortened(sample(data, size), method.modalities):
+            for inputs in shortened(sample(data, method, size), method.modalities):
                 largest = max(largest, difference(method, session, inputs, present))
         run.progress("comparing", done + 1, len(BATCH_SIZES))
     if not largest <= tolerance:
@@ -158,9 +158,10 @@ def difference(
     return float(np.abs(ours - theirs).max())
 
 
-def sample(data: Data, size: int) -> dict[str, Tensor]:
-    """The first test samples, as the network takes them."""
-    return prepare(data.probe_test.batch(torch.arange(size) % len(data.probe_test)), data)
+def sample(data: Data, method: Method, size: int) -> dict[str, Tensor]:
+    """The first test samples, as the network takes them: of its modalities alone, in its order."""
+    raw = data.probe_test.batch(torch.arange(size) % len(data.probe_test))
+    return prepare({modality.name: raw[modality.name] for modality in method.modalities}, data)
 
 
 def shortened(inputs: dict[str, Tensor], modalities: tuple[Modality, ...]) -> Iterator[dict[str, Tensor]]:

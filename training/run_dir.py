@@ -14,7 +14,6 @@ can be started, resumed and read by hand: `python -m training fit RUN_DIR`.
 from __future__ import annotations
 
 import fcntl
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
+from models_store.durable import write_atomically
 from training.events import Event, parse
 
 Spec = TypeVar("Spec", bound=BaseModel)
@@ -116,26 +116,6 @@ class EventWriter:
 
     def close(self) -> None:
         self._file.close()
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Readers see the old file or the new one, never a part, whatever happens meanwhile."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with part.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(path: Path) -> None:
-    """A rename is lasting only when the folder that names the file is on disk too."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _cut_half_line(path: Path) -> None:

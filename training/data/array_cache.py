@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from training.run_dir import sync_folder, write_atomically
+from models_store.durable import sync_folder, write_atomically
 
 log = logging.getLogger(__name__)
 MANIFEST = "sha256.json"

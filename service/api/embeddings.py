@@ -1,0 +1,102 @@
+"""The fused embedding of samples: image, text, or whatever the model's modalities are, in one vector."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Coroutine
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+
+from service import embeddings
+from service.auth import require
+from service.deps import ResourcesDep
+from service.schemas.embeddings import EmbeddingList, EmbeddingRequest, Finish, Reference
+
+router = APIRouter(prefix="/v1", tags=["embeddings"], dependencies=[Depends(require("infer"))])
+
+ANSWERS: dict[int | str, dict[str, Any]] = {200: {"model": EmbeddingList, "description": "The embeddings"}}
+MODALITIES: dict[str, Any] = {
+    "parameters": [
+        {
+            "name": "modalities",
+            "in": "query",
+            "description": "One parameter per modality of the model, by its name: the id of an uploaded image, or a text.",
+            "schema": {
+                "type": "object",
+                "additionalProperties": {"type": "string"},
+                "example": {"image": "the id that POST /v1/assets answered", "text": "a handwritten three"},
+            },
+            "style": "form",
+            "explode": True,
+        }
+    ]
+}
+OWN = frozenset({"model", *Finish.model_fields})
+"""Query parameters that are no modality."""
+FIXED = re.compile(r"[0-9a-f]{64}|.+@[0-9]+")
+"""References that always mean the same model."""
+GONE = 499
+"""Nobody reads this answer; it is for the log of requests."""
+
+
+def _form(
+    encoding_format: Literal["float", "base64"] = "float",
+    dimensions: Annotated[int | None, Query(ge=1)] = None,
+    normalize: bool = True,
+) -> Finish:
+    return Finish(encoding_format=encoding_format, dimensions=dimensions, normalize=normalize)
+
+
+@router.get("/embeddings", responses=ANSWERS, response_class=Response, openapi_extra=MODALITIES)
+async def embedding_of_one_sample(
+    request: Request,
+    resources: ResourcesDep,
+    model: Annotated[Reference, Query(description="Name, `name@version`, alias or digest.")],
+    form: Annotated[Finish, Depends(_form)],
+) -> Response:
+    """The fused embedding of one sample, normalised to length 1 unless `normalize=false`.
+
+    Each further parameter is one of the model's modalities, by the model's own name: for an image the id of an
+    uploaded asset, for a text the text. Modalities may be left out where the model allows it.
+    """
+    values = [(name, value) for name, value in request.query_params.multi_items() if name not in OWN]
+    answer = await _unless_gone(request, embeddings.embed_one(resources.inference, model, values, form))
+    # A name may mean another model tomorrow; a version never does.
+    answer.headers["Cache-Control"] = (
+        "private, max-age=86400" if FIXED.fullmatch(model) else "private, no-cache"
+    )
+    return answer
+
+
+@router.post("/embeddings", responses=ANSWERS, response_class=Response)
+async def embeddings_of_samples(
+    request: Request, resources: ResourcesDep, body: EmbeddingRequest
+) -> Response:
+    """One vector per sample, in the order of the inputs, normalised to length 1 unless `normalize` is false.
+
+    `dimensions` keeps the first numbers and normalises again. If any input is bad, the request is refused and each
+    bad input is named by its pointer. OpenAI's `{model, input}` works for models with one text modality.
+    """
+    return await _unless_gone(request, embeddings.embed(resources.inference, resources.settings, body))
+
+
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, bytes]) -> Response:
+    """The answer, unless the client leaves before: then what is not computed yet will not be."""
+    answer = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
+        if answer.done():
+            return Response(answer.result(), media_type="application/json")
+        return Response(status_code=GONE)
+    finally:
+        answer.cancel()
+        gone.cancel()
+        await asyncio.wait((answer, gone))
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,110 @@
+"""Which models are in memory, and which of them a reference means. Asks the store and no database.
+
+For use in one event loop; the store is read in threads.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from models_store.store import ModelStore, StoreError, UnknownModelError
+from service.errors import NotFoundError, UnavailableError
+from service.inference.served import Served, load
+from service.inference.shared import SharedCalls
+
+log = logging.getLogger(__name__)
+
+MEANING_KEPT_S = 1.0
+"""How soon a moved alias is seen."""
+MAX_MEANINGS = 1_000
+STORE_READERS = 4
+
+
+@dataclass(frozen=True)
+class Meaning:
+    digest: str
+    label: str
+    """`name@version`, or the digest of a model that has no such name."""
+    until: float
+
+
+class Models:
+    """At most `max_models` in memory: loaded when first asked for, the least recently used leaves first.
+
+    Several that ask for the same thing at once wait for one reading of the store.
+    """
+
+    def __init__(self, store: ModelStore, max_models: int) -> None:
+        self._store = store
+        self._max_models = max_models
+        self._readers = ThreadPoolExecutor(STORE_READERS, "fusebox-store")
+        self._meanings: OrderedDict[str, Meaning] = OrderedDict()
+        self._loaded: OrderedDict[str, Served] = OrderedDict()
+        self._resolving = SharedCalls(self._resolve, self._readers)
+        self._loading = SharedCalls(self._load, self._readers)
+
+    async def find(self, reference: str) -> tuple[str, Served]:
+        """The model's label, and the model. Raises NotFoundError or UnavailableError."""
+        meaning = await self._meaning(reference)
+        served = self._loaded.get(meaning.digest) or await self._loading(meaning.digest)
+        self._loaded[meaning.digest] = served
+        self._loaded.move_to_end(meaning.digest)
+        while len(self._loaded) > self._max_models:
+            self._loaded.popitem(last=False)
+        return meaning.label, served
+
+    @property
+    def loaded(self) -> list[str]:
+        """Digests, the least recently used first."""
+        return list(self._loaded)
+
+    def close(self) -> None:
+        self._readers.shutdown()
+        self._loaded.clear()
+
+    async def _meaning(self, reference: str) -> Meaning:
+        meaning = self._meanings.get(reference)
+        if meaning is None or meaning.until < time.monotonic():
+            meaning = self._meanings[reference] = await self._resolving(reference)
+            while len(self._meanings) > MAX_MEANINGS:
+                self._meanings.popitem(last=False)
+        return meaning
+
+    def _resolve(self, reference: str) -> Meaning:
+        until = time.monotonic() + MEANING_KEPT_S
+        with _told_to_client(reference):
+            digest = self._store.resolve(reference)
+            name = self._store.manifest(digest).name
+            versions = self._store.versions(name)
+        label = next((f"{name}@{version}" for version, each in versions.items() if each == digest), digest)
+        return Meaning(digest, label, until)
+
+    def _load(self, digest: str) -> Served:
+        with _told_to_client(digest):
+            return load(self._store, digest)
+
+
+@contextmanager
+def _told_to_client(reference: str) -> Iterator[None]:
+    """The store's errors in the service's words; what is damaged, and how, is for the log."""
+    try:
+        yield
+    except UnknownModelError as error:
+        raise NotFoundError("model_not_found", str(error)) from None
+    except StoreError as error:
+        log.error("model %s: %s", reference, error)
+        raise UnavailableError(
+            "model_damaged",
+            f"the model {reference[:100]!r} is damaged and is not used; publish it again, or name another",
+        ) from None
+    except OSError as error:
+        log.error("model store: %s", error)
+        raise UnavailableError(
+            "model_store_unavailable", "the model store does not answer; try again soon", retry_after_s=5
+        ) from None

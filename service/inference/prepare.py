@@ -1,0 +1,134 @@
+"""The first step: from one input of a request to arrays that fit into a batch, or to what is wrong with it.
+
+Everything that can be wrong with an input is found here, before it waits together with others: an input that gets
+through cannot spoil a batch.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from models_store.manifest import ImageInput, Input, Manifest, TextInput
+from service import asset_files
+from service.errors import Fault, FuseboxError, InvalidError, TooLargeError
+from service.inference import images, texts
+from service.settings import Settings
+
+
+@dataclass(frozen=True)
+class AssetRef:
+    """An image uploaded earlier."""
+
+    asset_id: str
+
+
+@dataclass(frozen=True)
+class Given:
+    """One input as it was sent: what it has of each modality, and where in the request it stands."""
+
+    values: Mapping[str, str | AssetRef]
+    """Modality → a text, a base64 or data-URI image, or an asset."""
+    pointer: str
+    is_bare: bool = False
+    """The value of its one modality stands at `pointer` itself."""
+
+    def at(self, modality: str) -> str:
+        escaped = modality.replace("~", "~0").replace("/", "~1")
+        return self.pointer if self.is_bare else f"{self.pointer}/{escaped}"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One input ready for a batch: per modality that it has, an image (C, H, W) or token ids (L,)."""
+
+    arrays: Mapping[str, NDArray[Any]]
+    truncated: tuple[str, ...] = ()
+    """Texts that were cut to the longest the network can read."""
+
+
+def prepare(
+    given: Given, manifest: Manifest, tokenizers: Mapping[str, Tokenizer], settings: Settings
+) -> Sample | list[Fault]:
+    faults = _misfits(given, manifest)
+    if faults:
+        return faults
+    arrays: dict[str, NDArray[Any]] = {}
+    truncated: list[str] = []
+    for wanted in manifest.inputs:
+        if wanted.name not in given.values:
+            continue
+        try:
+            arrays[wanted.name], cut = _prepared(given.values[wanted.name], wanted, tokenizers, settings)
+        except FuseboxError as error:
+            faults.append(Fault(given.at(wanted.name), error.code, error.detail))
+        else:
+            truncated += [wanted.name] if cut else []
+    return faults or Sample(arrays, tuple(truncated))
+
+
+def _misfits(given: Given, manifest: Manifest) -> list[Fault]:
+    """Modalities that the model does not know, and those it cannot do without."""
+    names = [each.name for each in manifest.inputs]
+    listed = ", ".join(names)
+    unknown = [
+        Fault(given.at(name), "unknown_modality", f"the model has no modality {name[:60]!r}; it has {listed}")
+        for name in given.values
+        if name not in names
+    ]
+    missing = [name for name in names if name not in given.values]
+    if len(missing) == len(names) and not unknown:
+        return [Fault(given.pointer, "empty_input", f"give at least one of {listed}")]
+    if manifest.may_miss:
+        return unknown
+    return unknown + [
+        Fault(given.at(name), "missing_modality", "this model needs every modality; this one is missing")
+        for name in missing
+    ]
+
+
+def _prepared(
+    value: str | AssetRef, wanted: Input, tokenizers: Mapping[str, Tokenizer], settings: Settings
+) -> tuple[NDArray[Any], bool]:
+    """The array, and whether something was cut off."""
+    if isinstance(wanted, TextInput):
+        if isinstance(value, AssetRef):
+            raise InvalidError("not_a_text", "this modality takes a text, and assets are images")
+        return texts.encode(tokenizers[wanted.name], value, settings.max_text_chars)
+    return _image(value, wanted, settings), False
+
+
+def _image(value: str | AssetRef, wanted: ImageInput, settings: Settings) -> NDArray[Any]:
+    if isinstance(value, AssetRef):
+        image = asset_files.load(settings, value.asset_id)
+    else:
+        image = images.decode(_from_base64(value, settings.max_image_bytes), settings)
+    return images.pixels(image, wanted)
+
+
+def _from_base64(text: str, max_bytes: int) -> bytes:
+    """The bytes of `…` or `data:image/png;base64,…`."""
+    if text.startswith(("http://", "https://", "file:")):
+        raise InvalidError(
+            "address_not_fetched", "addresses are not fetched; send the image itself or POST it to /v1/assets"
+        )
+    head, comma, tail = text.partition(",") if text.startswith("data:") else ("", "", text)
+    if head and not (comma and head.endswith(";base64")):
+        raise InvalidError("bad_data_uri", "not a data URI with base64: 'data:image/png;base64,…'")
+    if len(tail) > max_bytes * 4 / 3 + 4:
+        raise TooLargeError(
+            "image_too_large", f"the image has more than the {max_bytes} bytes that are allowed"
+        )
+    try:
+        return base64.b64decode(tail, validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidError(
+            "bad_base64",
+            'not base64; send the standard alphabet with padding and without line breaks, or {"asset": id}',
+        ) from None

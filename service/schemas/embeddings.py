@@ -1,0 +1,104 @@
+"""What is embedded, and the fused embedding that comes back with where it came from."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic_core import PydanticCustomError
+
+Reference = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class Finish(BaseModel):
+    """In which form the vectors come back."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    encoding_format: Literal["float", "base64"] = "float"
+    """`base64`: little-endian float32, a quarter of the bytes and exact."""
+    dimensions: Annotated[int, Field(strict=True, ge=1)] | None = None
+    """Keep this many of the first numbers; the shorter vector is normalised again."""
+    normalize: bool = True
+    """Scale each vector to length 1. `false` gives the network's own numbers."""
+
+
+class AssetIn(BaseModel):
+    """An image uploaded earlier with POST /v1/assets."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    asset: str
+
+
+def _kind(value: Any) -> str | None:
+    return "given" if isinstance(value, str) else "uploaded" if isinstance(value, dict | AssetIn) else None
+
+
+Value = Annotated[
+    Annotated[str, Tag("given")] | Annotated[AssetIn, Tag("uploaded")],
+    Discriminator(
+        _kind,
+        custom_error_type="bad_value",
+        custom_error_message='give a text, a base64 image, or {"asset": id}',
+    ),
+]
+
+
+class EmbeddingRequest(Finish):
+    """`inputs` in general, or OpenAI's `input` for models that have one text modality and may miss the others."""
+
+    model: Reference
+    """Name (its newest version), `name@version`, alias or digest."""
+    inputs: Annotated[list[dict[str, Value]], Field(min_length=1)] | None = None
+    """One object per sample: modality → text, image (base64, data URI or `{"asset": id}`). Modalities may be left out
+    where the model allows it; one at least is needed."""
+    input: str | Annotated[list[str], Field(min_length=1)] | None = None
+    """One text or several."""
+    user: str | None = None
+    """Accepted for OpenAI's clients, and not looked at."""
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.inputs is None) == (self.input is None):
+            raise PydanticCustomError("one_of_inputs_and_input", "give `inputs`, or `input`, and not both")
+        return self
+
+
+class EmbeddingOut(BaseModel):
+    object: Literal["embedding"] = "embedding"
+    index: int
+    """Of the input in the request."""
+    embedding: list[float] | str
+    modalities: list[str]
+    """What the input had of the model's modalities: one vector for all of it."""
+    missing: list[str]
+    truncated: list[str]
+    """Texts that were longer than the model reads and were cut."""
+
+
+class Usage(BaseModel):
+    inputs: int
+    images: int
+    prompt_tokens: int
+    """Text tokens that the model read."""
+    total_tokens: int
+
+
+class EmbeddingList(BaseModel):
+    """The vectors in the order of the inputs. Only vectors of one `model_digest` can be compared with each other."""
+
+    object: Literal["list"] = "list"
+    model: str
+    """`name@version`, or the digest of a model that has no such name."""
+    data: list[EmbeddingOut]
+    model_digest: str
+    checkpoint_sha256: str
+    job_id: str
+    """The training that the weights come from."""
+    method: str
+    dataset: str
+    precision: str
+    dim: int
+    """Numbers per vector in this answer."""
+    usage: Usage

@@ -1,0 +1,174 @@
+"""Samples of many callers are computed together, and whatever happens, every caller is answered."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError, Future
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from service.errors import UnavailableError
+from service.inference.batcher import Batcher
+from tests.service.inference.networks import Doubling, samples
+
+
+class Failing(Doubling):
+    def __init__(self, error: BaseException) -> None:
+        super().__init__("failing")
+        self.error = error
+
+    def computed(self, numbers: NDArray[np.float32]) -> NDArray[np.float32]:
+        raise self.error
+
+
+class Forgetting(Doubling):
+    def computed(self, numbers: NDArray[np.float32]) -> NDArray[np.float32]:
+        return 2 * numbers[:-1]
+
+
+@contextmanager
+def batcher(threads: int = 1, max_batch: int = 4) -> Iterator[Batcher]:
+    batcher = Batcher(threads, max_batch)
+    yield batcher
+    batcher.stop()
+
+
+def answers(futures: Sequence[Future[NDArray[np.float32]]]) -> list[float]:
+    return [float(future.result(timeout=10)[0]) for future in futures]
+
+
+def test_what_gathers_while_a_batch_runs_is_the_next_batch() -> None:
+    network = Doubling()
+    with batcher() as work:
+        first = work.submit(network, samples(1))
+        assert network.begun.wait(10)
+        later = [work.submit(network, samples(number))[0] for number in (2, 3, 4, 5, 6)]
+        network.may_go_on.set()
+        assert answers([*first, *later]) == [2, 4, 6, 8, 10, 12]
+    assert network.batches == [[1], [2, 3, 4, 5], [6]]
+    assert (work.counts.batches, work.counts.samples) == (3, 6)
+
+
+def test_a_lone_sample_does_not_wait_for_company() -> None:
+    network = Doubling()
+    network.may_go_on.set()
+    with batcher() as work:
+        took = []
+        for _ in range(20):
+            began = time.perf_counter()
+            answers(work.submit(network, samples(1)))
+            took.append(time.perf_counter() - began)
+    assert min(took) < 0.002
+
+
+def test_free_workers_share_what_is_there() -> None:
+    network = Doubling()
+    with batcher(threads=2) as work:
+        futures = work.submit(network, samples(*range(8)))
+        network.may_go_on.set()
+        assert answers(futures) == [2.0 * number for number in range(8)]
+    assert sorted(map(len, network.batches)) == [4, 4]
+
+
+def test_a_batch_is_for_one_model_and_the_longest_wait_ends_first() -> None:
+    one, other = Doubling("one"), Doubling("other")
+    one.may_go_on.set()
+    with batcher() as work:
+        other_first = work.submit(other, samples(0))
+        assert other.begun.wait(10)
+        order: list[str] = []
+        futures = []
+        for network, number in ((one, 1), (other, 2), (one, 3), (other, 4)):
+            (future,) = work.submit(network, samples(number))
+            future.add_done_callback(lambda _, name=network.digest: order.append(name))
+            futures.append(future)
+        other.may_go_on.set()
+        assert answers([*other_first, *futures]) == [0, 2, 4, 6, 8]
+    assert one.batches == [[1, 3]]
+    assert other.batches == [[0], [2, 4]]
+    assert order == ["one", "one", "other", "other"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("out of memory"), SystemExit(1), KeyboardInterrupt()])
+def test_a_worker_that_fails_leaves_nobody_waiting(error: BaseException) -> None:
+    failing, sound = Failing(error), Doubling()
+    sound.may_go_on.set()
+    with batcher() as work:
+        lost = work.submit(failing, samples(1, 2))
+        assert failing.begun.wait(10)
+        behind = work.submit(failing, samples(3))
+        others = work.submit(sound, samples(4))
+        failing.may_go_on.set()
+        for future in (*lost, *behind):
+            with pytest.raises(UnavailableError, match="server's log"):
+                future.result(timeout=10)
+        assert answers(others) == [8]
+        assert answers(work.submit(sound, samples(5))) == [10]
+
+
+def test_a_network_that_answers_too_little_fails_the_ones_it_forgot_only() -> None:
+    network = Forgetting()
+    network.may_go_on.set()
+    with batcher() as work:
+        first, second, last = work.submit(network, samples(1, 2, 3))
+        assert answers([first, second]) == [2, 4]
+        with pytest.raises(UnavailableError):
+            last.result(timeout=10)
+
+
+def test_what_nobody_waits_for_any_more_is_not_computed() -> None:
+    network = Doubling()
+    with batcher() as work:
+        running = work.submit(network, samples(1))
+        assert network.begun.wait(10)
+        gone, staying = work.submit(network, samples(2, 3))
+        assert gone.cancel()
+        network.may_go_on.set()
+        assert answers([*running, staying]) == [2, 6]
+    with pytest.raises(CancelledError):
+        gone.result()
+    assert network.batches == [[1], [3]]
+    assert work.counts.dropped == 1
+
+
+def test_stopping_finishes_what_runs_and_tells_the_others() -> None:
+    network = Doubling()
+    work = Batcher(threads=1, max_batch=1)
+    running, waiting, gone = work.submit(network, samples(1, 2, 3))
+    assert network.begun.wait(10)
+    gone.cancel()
+    stopper = threading.Thread(target=work.stop)
+    stopper.start()
+    with pytest.raises(UnavailableError, match="shutting down"):
+        waiting.result(timeout=10)
+    network.may_go_on.set()
+    stopper.join(10)
+    assert answers([running]) == [2]
+    with pytest.raises(UnavailableError, match="shutting down"):
+        work.submit(network, samples(4))
+
+
+def test_many_callers_from_many_threads_each_get_their_own_answer() -> None:
+    network = Doubling()
+    network.may_go_on.set()
+    wrong: list[int] = []
+
+    def call(caller: int) -> None:
+        for turn in range(50):
+            number = caller * 100 + turn
+            if answers(work.submit(network, samples(number))) != [2.0 * number]:
+                wrong.append(number)
+
+    with batcher(threads=2) as work:
+        callers = [threading.Thread(target=call, args=(number,)) for number in range(8)]
+        for each in callers:
+            each.start()
+        for each in callers:
+            each.join(30)
+    assert wrong == []
+    assert work.counts.samples == 400

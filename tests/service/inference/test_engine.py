@@ -1,0 +1,324 @@
+"""From a reference and inputs to vectors: the right ones, for everybody, whatever else is going on."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+
+from models_store.store import ModelStore
+from service.errors import InvalidError, NotFoundError, OverloadedError, UnavailableError
+from service.inference.engine import InferenceEngine
+from service.inference.prepare import AssetRef, Given
+from service.settings import Settings
+from tests.models_store.bundles import bundle
+from tests.service.conftest import Exported, publish
+from tests.service.inference.networks import Doubling, samples
+from tests.service.pictures import base64_png, noise, truncated_png
+
+Vectors = NDArray[np.float32]
+
+
+class CountingStore(ModelStore):
+    """Counts what is asked of it."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.asked: Counter[str] = Counter()
+
+    def read(self, digest: str, file: str) -> bytes:
+        self.asked[file] += 1
+        return super().read(digest, file)
+
+    def resolve(self, reference: str) -> str:
+        self.asked["resolve"] += 1
+        return super().resolve(reference)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """These tests need no database."""
+    return Settings(data_dir=tmp_path, inference_threads=1)
+
+
+@pytest.fixture
+def store(settings: Settings, exported: Exported) -> CountingStore:
+    store = CountingStore(settings.models_url)
+    publish(store, exported)
+    return store
+
+
+@asynccontextmanager
+async def running(store: ModelStore, settings: Settings) -> AsyncIterator[InferenceEngine]:
+    engine = InferenceEngine(store, settings)
+    engine.start()
+    try:
+        yield engine
+    finally:
+        engine.stop()
+
+
+def with_engine(
+    store: ModelStore, settings: Settings, work: Callable[[InferenceEngine], Coroutine[Any, Any, Any]]
+) -> Any:
+    async def run() -> Any:
+        async with running(store, settings) as engine:
+            return await work(engine)
+
+    return asyncio.run(run())
+
+
+def given(*inputs: Mapping[str, str | AssetRef]) -> list[Given]:
+    return [Given(values, f"/inputs/{index}") for index, values in enumerate(inputs)]
+
+
+async def embed(engine: InferenceEngine, model: str, *inputs: Mapping[str, str | AssetRef]) -> Vectors:
+    found = await engine.find(model)
+    _, vectors = await engine.embed(found, given(*inputs))
+    return vectors
+
+
+async def gathered(engine: InferenceEngine, calls: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
+    """The answers to calls that all came while one batch was computed."""
+    ahead = Doubling()
+    engine.batcher.submit(ahead, samples(1))
+    answers = asyncio.gather(*calls)
+    while engine.batcher.waiting < len(calls):
+        await asyncio.sleep(0.001)
+    ahead.may_go_on.set()
+    return await answers
+
+
+def all_of(calls: Sequence[Awaitable[Any]]) -> Awaitable[list[Any]]:
+    return asyncio.gather(*calls)
+
+
+def test_a_vector_is_what_the_graph_gives_for_the_prepared_input(
+    store: CountingStore, settings: Settings, exported: Exported
+) -> None:
+    session = onnxruntime.InferenceSession(
+        exported.captions / "model.onnx", providers=["CPUExecutionProvider"]
+    )
+    pixels = (np.asarray(noise(seed=4), dtype=np.float32) / 255 - 0.305) / 0.376
+    feed = {
+        "image": pixels[None, None].astype(np.float32),
+        "text": np.zeros((1, 1), dtype=np.int64),
+        "present": np.array([[True, False]]),
+    }
+    expected = session.run(["fused"], feed)[0]
+    ours = with_engine(store, settings, lambda engine: embed(engine, "captions", {"image": base64_png(4)}))
+    assert np.abs(ours - expected).max() <= 1e-6
+
+
+def test_a_pair_is_neither_its_image_nor_its_text(store: CountingStore, settings: Settings) -> None:
+    image, text = {"image": base64_png()}, {"text": "a handwritten three"}
+    vectors = with_engine(
+        store, settings, lambda engine: embed(engine, "captions", image, text, image | text)
+    )
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert np.abs(vectors[one] - vectors[other]).max() > 1e-3
+
+
+def test_two_images_of_the_same_size_differ(store: CountingStore, settings: Settings) -> None:
+    images = ({"image": base64_png(0)}, {"image": base64_png(1)})
+    vectors = with_engine(store, settings, lambda engine: embed(engine, "captions", *images))
+    assert np.abs(vectors[0] - vectors[1]).max() > 1e-3
+
+
+def test_a_data_uri_is_the_image_it_holds(store: CountingStore, settings: Settings) -> None:
+    sent = ({"image": base64_png()}, {"image": f"data:image/png;base64,{base64_png()}"})
+    vectors = with_engine(store, settings, lambda engine: embed(engine, "captions", *sent))
+    assert np.abs(vectors[0] - vectors[1]).max() <= 1e-6
+
+
+def test_each_of_64_callers_gets_what_it_would_get_alone(store: CountingStore, settings: Settings) -> None:
+    words = ("one", "two", "three", "four", "a scan of the number seven", "x y z")
+    inputs: list[dict[str, str]] = [
+        {"image": base64_png(n)} | ({"text": f"{words[n % 6]} {n}"} if n % 3 else {}) for n in range(64)
+    ]
+
+    async def together_and_alone(engine: InferenceEngine) -> tuple[list[Vectors], list[Vectors]]:
+        together = await gathered(engine, [embed(engine, "captions", each) for each in inputs])
+        return together, [await embed(engine, "captions", each) for each in inputs]
+
+    together, alone = with_engine(store, settings, together_and_alone)
+    assert np.abs(np.stack(together) - np.stack(alone)).max() <= 1e-5
+
+
+def test_images_alone_and_texts_alone_share_batches(store: CountingStore, settings: Settings) -> None:
+    async def alternate(engine: InferenceEngine) -> int:
+        calls = [{"image": base64_png(n)} if n % 2 else {"text": f"number {n}"} for n in range(64)]
+        await gathered(engine, [embed(engine, "captions", each) for each in calls])
+        return engine.batcher.counts.batches - 1
+
+    assert with_engine(store, settings, alternate) == 64 / 8
+
+
+def test_a_bad_input_is_named_and_harms_no_other_request(store: CountingStore, settings: Settings) -> None:
+    bad = base64.b64encode(truncated_png()).decode()
+
+    async def mixed(engine: InferenceEngine) -> list[Any]:
+        calls = [embed(engine, "captions", {"image": base64_png(n) if n != 3 else bad}) for n in range(8)]
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        assert (await embed(engine, "captions", {"image": base64_png()})).shape == (1, 16)
+        return outcomes
+
+    outcomes = with_engine(store, settings, mixed)
+    assert [isinstance(each, InvalidError) for each in outcomes] == [n == 3 for n in range(8)]
+    assert [(fault.pointer, fault.code) for fault in outcomes[3].faults] == [
+        ("/inputs/0/image", "broken_image")
+    ]
+
+
+def test_more_inputs_than_may_wait_are_refused_until_there_is_room(
+    store: CountingStore, settings: Settings
+) -> None:
+    few = settings.model_copy(update={"inference_queue": 4})
+
+    async def flood(engine: InferenceEngine) -> list[Any]:
+        calls = [embed(engine, "captions", {"text": f"number {n}"}) for n in range(32)]
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        assert (await embed(engine, "captions", {"text": "again"})).shape == (1, 16)
+        alone = [{"text": f"number {n}"} for n in range(9)]
+        assert len(await embed(engine, "captions", *alone)) == 9, "larger than the queue, and alone"
+        return outcomes
+
+    outcomes = with_engine(store, few, flood)
+    refused = [each for each in outcomes if isinstance(each, OverloadedError)]
+    assert len(refused) == 28
+    assert all(each.retry_after_s for each in refused)
+
+
+def test_a_caller_who_leaves_is_not_computed_for(store: CountingStore, settings: Settings) -> None:
+    async def leave(engine: InferenceEngine) -> None:
+        found = await engine.find("captions")
+        ahead = Doubling()
+        engine.batcher.submit(ahead, samples(1))
+        call = asyncio.ensure_future(engine.embed(found, given(*[{"image": base64_png()}] * 20)))
+        while engine.batcher.waiting < 20:
+            await asyncio.sleep(0.001)
+        call.cancel()
+        await asyncio.wait([call])
+        ahead.may_go_on.set()
+        await embed(engine, "captions", {"text": "still here"})
+        assert (engine.batcher.counts.dropped, engine.batcher.counts.samples) == (20, 2)
+
+    with_engine(store, settings, leave)
+
+
+def test_many_who_ask_for_a_model_at_once_wait_for_one_loading(
+    store: CountingStore, settings: Settings
+) -> None:
+    calls = [{"text": "one"}] * 20
+    with_engine(store, settings, lambda engine: all_of([embed(engine, "captions", each) for each in calls]))
+    assert store.asked == {"resolve": 1, "model.onnx": 1, "tokenizer.json": 1}
+
+
+def test_the_least_recently_used_model_makes_room(store: CountingStore, settings: Settings) -> None:
+    other = {"image1": base64_png()}
+
+    async def alternate(engine: InferenceEngine) -> None:
+        for _ in range(2):
+            await embed(engine, "captions", {"text": "one"})
+            await embed(engine, "pairs", other)
+            assert len(engine.models.loaded) == 1
+
+    with_engine(store, settings.model_copy(update={"max_models": 1}), alternate)
+    assert store.asked["model.onnx"] == 4
+    store.asked.clear()
+
+    async def both(engine: InferenceEngine) -> None:
+        for _ in range(2):
+            await embed(engine, "captions", {"text": "one"})
+            await embed(engine, "pairs", other)
+
+    with_engine(store, settings, both)
+    assert store.asked["model.onnx"] == 2
+
+
+def test_a_moved_alias_is_seen_soon_and_the_store_is_not_asked_each_time(
+    store: CountingStore, settings: Settings, exported: Exported
+) -> None:
+    published = publish(store, exported)
+    store.set_alias("prod", published.captions)
+
+    async def move(engine: InferenceEngine) -> None:
+        for _ in range(50):
+            assert (await engine.find("prod")).digest == published.captions
+        store.set_alias("prod", published.pairs)
+        await asyncio.sleep(1.1)
+        found = await engine.find("prod")
+        assert (found.digest, found.label) == (published.pairs, "pairs@1")
+
+    with_engine(store, settings, move)
+    assert store.asked["resolve"] <= 3
+
+
+def test_an_unknown_model_is_answered_with_what_there_is(store: CountingStore, settings: Settings) -> None:
+    with pytest.raises(NotFoundError, match="captions@1, pairs@1") as caught:
+        with_engine(store, settings, lambda engine: engine.find("nothing"))
+    assert caught.value.code == "model_not_found"
+
+
+def test_a_damaged_model_is_refused_and_the_others_go_on(store: CountingStore, settings: Settings) -> None:
+    manifest = store.manifest(store.resolve("captions"))
+    spoil(settings, manifest.files["model.onnx"])
+
+    async def ask(engine: InferenceEngine) -> None:
+        for _ in range(2):
+            with pytest.raises(UnavailableError) as caught:
+                await engine.find("captions")
+            assert caught.value.code == "model_damaged"
+            assert (await embed(engine, "pairs", {"image1": base64_png()})).shape == (1, 16)
+
+    with_engine(store, settings, ask)
+
+
+def test_a_file_changed_behind_a_loaded_model_does_not_change_it(
+    store: CountingStore, settings: Settings
+) -> None:
+    async def ask(engine: InferenceEngine) -> None:
+        before = await embed(engine, "captions", {"text": "one"})
+        spoil(settings, store.manifest(store.resolve("captions")).files["model.onnx"])
+        assert np.array_equal(before, await embed(engine, "captions", {"text": "one"}))
+
+    with_engine(store, settings, ask)
+
+
+def test_a_file_that_is_no_network_is_refused_like_a_damaged_one(
+    store: CountingStore, settings: Settings, tmp_path: Path, exported: Exported
+) -> None:
+    tokenizer = (exported.captions / "tokenizer.json").read_bytes()
+    files = {"model.onnx": b"not a network", "tokenizer.json": tokenizer}
+    digest = store.publish(bundle(tmp_path / "bad", files))
+    with pytest.raises(UnavailableError) as caught:
+        with_engine(store, settings, lambda engine: engine.find(digest))
+    assert caught.value.code == "model_damaged"
+    assert str(tmp_path) not in caught.value.detail
+
+
+def test_a_manifest_that_promises_another_width_is_refused(
+    store: CountingStore, settings: Settings, tmp_path: Path, exported: Exported
+) -> None:
+    manifest = store.manifest(store.resolve("captions"))
+    files = {name: (exported.captions / name).read_bytes() for name in manifest.files}
+    wrong = manifest.model_dump(exclude={"files"}) | {"embedding_dim": 17}
+    digest = store.publish(bundle(tmp_path / "bad", files, **wrong))
+    with pytest.raises(UnavailableError):
+        with_engine(store, settings, lambda engine: engine.find(digest))
+
+
+def spoil(settings: Settings, sha256: str) -> None:
+    blob = Path(settings.models_url, "blobs", "sha256", sha256[:2], sha256)
+    content = bytearray(blob.read_bytes())
+    content[len(content) // 2] ^= 1
+    blob.write_bytes(content)
