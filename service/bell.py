@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 TASK = "fusebox.look"
 PATIENCE_S = 1.0
 """A request that submits a job waits no longer than this for a Redis that does not answer."""
+RING_LASTS_S = 60
+"""Who comes later than this to a ring need not look: the reconciler has rung again meanwhile."""
 RINGS = "rings"
 
 
@@ -42,7 +44,7 @@ class CeleryBell:
         if not self._reachable:
             return
         try:
-            self._celery.send_task(TASK, args=[job_id], queue=queue, retry=False)
+            self._celery.send_task(TASK, args=[job_id], queue=queue, retry=False, expires=RING_LASTS_S)
         except OperationalError as error:
             log.warning("Redis does not answer (%s); job %s is rung for again later", error, job_id)
 

@@ -26,11 +26,11 @@ def main() -> int:
     )
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="a directory that holds spec.json")
     parser.add_argument(
-        "--die-with-parent", action="store_true", help="be killed when the starting process dies"
+        "--die-with-parent", type=int, metavar="PID", help="be killed when the starting process PID dies"
     )
     arguments = parser.parse_args()
-    if arguments.die_with_parent:
-        die_with_parent()
+    if arguments.die_with_parent is not None:
+        die_with_parent(arguments.die_with_parent)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
     # torch takes seconds to import, in which the parent could die unnoticed: so only now.
     from training.runner import run

@@ -153,8 +153,9 @@ def test_half_a_line_that_a_killed_runner_left_is_cut_off(tmp_path: Path) -> Non
 def test_a_runner_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
     run_dir = made(tmp_path / "run", small(epochs=500))
     starter = (
-        "import subprocess, sys, time\n"
-        "child = subprocess.Popen([sys.executable, '-m', 'training', 'fit', sys.argv[1], '--die-with-parent'])\n"
+        "import os, subprocess, sys, time\n"
+        "command = [sys.executable, '-m', 'training', 'fit', sys.argv[1], '--die-with-parent', str(os.getpid())]\n"
+        "child = subprocess.Popen(command)\n"
         "print(child.pid, flush=True)\n"
         "time.sleep(600)\n"
     )

@@ -1,0 +1,28 @@
+"""A service that is asked to end saves what it was doing, and goes on with it when it is started again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from service.client import Client
+from service.db import Sessions
+from service.settings import Settings
+from service.up import LocalService
+from tests.faults.history import SPEC, check, row, undisturbed, until
+from training.run_dir import RunDir
+
+
+def test_a_training_goes_on_after_the_service_was_stopped_and_started(
+    settings: Settings, sessions: Sessions, tmp_path: Path
+) -> None:
+    expected_weights = undisturbed(tmp_path)
+    settings = settings.model_copy(update={"port": 0})
+    with LocalService(settings) as service, Client(service.url) as client:
+        job_id = client.submit("train", SPEC)["id"]
+        until(lambda: int(row(sessions, job_id).progress.get("step", 0)) >= 50, 60)
+    job = row(sessions, job_id)
+    assert (job.state, job.crashes, job.lease_owner) == ("queued", 0, None)
+    with LocalService(settings):
+        until(lambda: row(sessions, job_id).state == "succeeded", 120)
+    attempts = check(sessions, job_id, RunDir(settings.runs_dir / job_id), expected_weights)
+    assert [attempt.outcome for attempt in attempts] == ["interrupted", "succeeded"]
