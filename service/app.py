@@ -28,11 +28,13 @@ def create_app(settings: Settings, bell: Bell) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         resources = app.state.resources
-        auth.assert_may_listen(settings, resources.sessions)
-        resources.inference.start()
-        yield
-        resources.inference.stop()
-        resources.engine.dispose()
+        try:
+            auth.assert_may_listen(settings, resources.sessions)
+            resources.inference.start()
+            yield
+            resources.inference.stop()
+        finally:
+            resources.engine.dispose()
 
     app = FastAPI(
         title="Fusebox",

@@ -28,6 +28,7 @@ from service.tables import ApiKey, utc_now
 Scope = Literal["read", "infer", "submit", "admin"]
 SCOPES: tuple[Scope, ...] = ("read", "infer", "submit", "admin")
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]", "testserver"})
+"""Nobody can make a browser send these to a server of another machine, so they are always good."""
 PREFIX = "fbx"
 COOKIE = "fusebox_key"
 """Where a browser keeps its key: HttpOnly and SameSite=Strict, set by the dashboard's login page."""
@@ -161,8 +162,8 @@ def _known(sessions: Sessions, key_id: str, secret: str) -> Principal:
 def _check_host(request: Request, settings: Settings) -> None:
     host = request.headers.get("host", "").lower()
     name = host.rpartition(":")[0] if ":" in host.rpartition("]")[2] else host
-    allowed = LOOPBACK_HOSTS if settings.listens_on_loopback else frozenset(settings.allowed_hosts)
-    if allowed and name not in allowed:
+    demanding = settings.listens_on_loopback or settings.allowed_hosts
+    if demanding and name not in LOOPBACK_HOSTS | {settings.host, *map(str.lower, settings.allowed_hosts)}:
         raise MisdirectedError("wrong_host", "this server does not answer to that host name")
     has_origin = "origin" in request.headers
     if settings.listens_on_loopback and _changes(request) and has_origin and not _same_origin(request):

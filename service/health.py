@@ -8,13 +8,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import redis
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, func, select
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-import migrations
+from service.db import UNREACHABLE, is_migrated
 from service.resources import Resources
 from service.schemas.health import PartOut, Readiness
 from service.tables import STATES, Job
@@ -41,17 +38,17 @@ def readiness(resources: Resources) -> Readiness:
 
 def exposition(session: Session, traffic: Traffic) -> str:
     """Prometheus' text format."""
-    counts = dict(session.execute(select(Job.state, func.count()).group_by(Job.state)).tuples().all())
+    rows = session.execute(select(Job.state, func.count()).group_by(Job.state))
+    counts = {state: count for state, count in rows}  # noqa: C416  rows are no pairs to the type checker
     return "".join(f"{line}\n" for line in _lines(counts, traffic))
 
 
 def _database(engine: Engine) -> PartOut:
     try:
-        with engine.connect().execution_options(read_only=True) as connection:
-            present = MigrationContext.configure(connection).get_current_revision()
-    except DBAPIError:
+        migrated = is_migrated(engine)
+    except UNREACHABLE:
         return PartOut(state="failed", detail="the database does not answer")
-    if present != ScriptDirectory(str(Path(migrations.__file__).parent)).get_current_head():
+    if not migrated:
         return PartOut(state="failed", detail="the tables are of another version; run `fusebox migrate`")
     return PartOut(state="ok", detail="answers, and its tables are up to date")
 

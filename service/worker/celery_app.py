@@ -14,8 +14,8 @@ from typing import Any
 
 from celery import Celery, signals
 from celery.apps.worker import Worker as CeleryWorker
-from models_store.store import ModelStore
 
+from models_store.store import ModelStore
 from service.bell import TASK, CeleryBell
 from service.db import make_engine, make_sessions
 from service.leases import Worker

@@ -14,10 +14,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, cast
 
-from models_store.store import ModelStore, StoreError
 from pydantic import ValidationError
 from sqlalchemy import select
 
+from models_store.store import ModelStore, StoreError
 from service import leases
 from service.bell import ring_pending
 from service.db import UNREACHABLE, Sessions, reading, transaction

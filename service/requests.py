@@ -1,0 +1,172 @@
+"""What somebody wants to run, checked against the specs and against what there is: before it becomes a job, or instead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from service import problems
+from service.errors import ConflictError, Fault, InvalidError
+from service.schemas.jobs import CheckedJob, NewJob
+from service.tables import TERMINAL, Alias, Checkpoint, Job
+from training.spec import SPECS, AnySpec, ExportSpec, Kind, ProbeSpec, TrainSpec, spec_hash
+
+
+@dataclass(frozen=True)
+class Request:
+    """A spec with its defaults filled in, and its place among the other jobs."""
+
+    kind: Kind
+    spec: AnySpec
+    trained: TrainSpec
+    """The training's spec: its own, or that of the run it builds on."""
+    source: Job | None
+    """The training that a probe or an export builds on."""
+
+    @property
+    def queue(self) -> str:
+        return "gpu" if isinstance(self.spec, TrainSpec) and self.spec.device != "cpu" else "cpu"
+
+    @property
+    def total_steps(self) -> int | None:
+        return self.spec.total_steps if isinstance(self.spec, TrainSpec) else None
+
+
+def checked(session: Session, kind: Kind, spec: Mapping[str, Any]) -> Request:
+    """Raises InvalidError with pointers below /spec, or ConflictError when the run cannot be built on (yet)."""
+    try:
+        valid = SPECS[kind].model_validate(spec)
+    except ValidationError as error:
+        raise problems.invalid_spec(error, spec) from None
+    if isinstance(valid, TrainSpec):
+        return Request(kind, valid, valid, None)
+    source = _training(session, valid.run)
+    trained = _spec_of(source)
+    if isinstance(valid, ProbeSpec):
+        _assert_tasks(trained, valid.tasks or ())
+    if isinstance(valid, ExportSpec):
+        _assert_no_alias(session, valid.name)
+    _assert_checkpoint(session, valid.run, valid.checkpoint)
+    return Request(kind, valid, trained, source)
+
+
+def dry_run(session: Session, asked: NewJob) -> CheckedJob:
+    """What `jobs.submit` would make, or the same error."""
+    request = checked(session, asked.kind, asked.spec)
+    return CheckedJob(
+        kind=request.kind,
+        spec=request.spec.model_dump(mode="json"),
+        queue=request.queue,
+        total_steps=request.total_steps,
+        spec_sha256=spec_hash(request.spec),
+        duplicates=duplicates(session, request),
+        warnings=warnings(request),
+    )
+
+
+def cloned_spec(job: Job, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The job's spec with `overrides` merged in; another method or dataset starts from its own defaults."""
+    return {**job.spec, **{name: _merged(job.spec.get(name), value) for name, value in overrides.items()}}
+
+
+def duplicates(session: Session, request: Request) -> list[str]:
+    """Jobs that do, or did, exactly this: newest first, at most ten."""
+    same = select(Job.id).where(
+        Job.spec_sha256 == spec_hash(request.spec),
+        Job.kind == request.kind,
+        Job.state.not_in(("failed", "cancelled")),
+    )
+    return list(session.scalars(same.order_by(Job.id.desc()).limit(10)))
+
+
+def warnings(request: Request) -> list[str]:
+    """What is allowed, and may still not be what somebody expects."""
+    source, checkpoint = request.source, getattr(request.spec, "checkpoint", None)
+    found = []
+    if source is not None and source.state not in TERMINAL and isinstance(checkpoint, str):
+        found.append(
+            f"{source.id} is {source.state}: '{checkpoint}' will be whatever it is when this job starts; wait for its "
+            "end, or name a step"
+        )
+    if (
+        checkpoint == "best"
+        and request.trained.protocol == "reference"
+        and getattr(request.spec, "protocol", "") == "strict"
+    ):
+        found.append(
+            "the training's protocol 'reference' chose its best checkpoint by test data, so that this probe's score is "
+            "not strict; take 'last'"
+        )
+    return found
+
+
+def _training(session: Session, job_id: str) -> Job:
+    job = session.get(Job, job_id)
+    if job is None or job.kind != "train":
+        what = "there is no such job" if job is None else f"it is a job of the kind '{job.kind}'"
+        raise InvalidError.at(
+            "/spec/run",
+            "no_such_training",
+            f"no training {job_id!r}: {what}; list trainings with GET /v1/jobs?kind=train",
+        )
+    return job
+
+
+def _spec_of(training: Job) -> TrainSpec:
+    try:
+        return TrainSpec.model_validate(training.spec)
+    except ValidationError:
+        raise ConflictError(
+            "outdated_training",
+            f"{training.id} was trained by another version, which this one cannot build on; train it again",
+        ) from None
+
+
+def _assert_tasks(trained: TrainSpec, tasks: Sequence[str]) -> None:
+    have = [task.name for task in trained.dataset.tasks]
+    unknown = tuple(
+        Fault(f"/spec/tasks/{index}", "unknown_task", f"{trained.dataset.name} has no task {task!r}; it has {', '.join(have)}")
+        for index, task in enumerate(tasks) if task not in have
+    )  # fmt: skip
+    if unknown:
+        raise InvalidError("unknown_task", unknown[0].detail, faults=unknown)
+
+
+def _assert_no_alias(session: Session, name: str) -> None:
+    if session.get(Alias, name) is not None:
+        raise InvalidError.at(
+            "/spec/name",
+            "name_is_alias",
+            f"{name!r} is an alias, and a model may not be called like one; choose another name",
+        )
+
+
+def _assert_checkpoint(session: Session, job_id: str, which: str | int) -> None:
+    kept = select(Checkpoint.step).where(Checkpoint.job_id == job_id, Checkpoint.exists)
+    if which == "best":
+        kept = kept.where(Checkpoint.is_best)
+    steps = list(session.scalars(kept.order_by(Checkpoint.step)))
+    if isinstance(which, int) and which not in steps:
+        raise ConflictError(
+            "no_checkpoint", f"{job_id} keeps no checkpoint of step {which}; it has {steps or 'none'}"
+        )
+    if not steps:
+        remedy = (
+            "a training marks its best one when it has probe.every_epochs; take 'last'"
+            if which == "best"
+            else "wait until the training has written its first"
+        )
+        raise ConflictError("no_checkpoint", f"{job_id} has no checkpoint '{which}' yet; {remedy}")
+
+
+def _merged(base: Any, over: Any) -> Any:
+    """`over` wins. An object with a name is a method or a dataset; of another one nothing can be kept."""
+    another = isinstance(over, Mapping) and isinstance(base, Mapping) and over.get("name", base.get("name")) != base.get("name")  # fmt: skip
+    if not isinstance(over, Mapping) or not isinstance(base, Mapping) or another:
+        return over
+    return {**base, **{name: _merged(base.get(name), value) for name, value in over.items()}}

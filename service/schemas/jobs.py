@@ -1,0 +1,196 @@
+"""Jobs: what is asked for, and what is told of them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.paging import MAX_CHARS
+from service.tables import Job
+from training.spec import Kind
+
+State = Literal[
+    "queued", "starting", "running", "cancelling", "interrupted", "succeeded", "failed", "cancelled"
+]
+Name = Annotated[str, Field(max_length=255)]
+Tag = Annotated[str, Field(min_length=1, max_length=100)]
+Tags = Annotated[list[Tag], Field(max_length=20)]
+Priority = Annotated[int, Field(strict=True, ge=-100, le=100)]
+MaxAttempts = Annotated[int, Field(strict=True, ge=1, le=20)]
+
+
+class _Asked(BaseModel):
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+class _Told(BaseModel):
+    model_config = ConfigDict(from_attributes=True, use_attribute_docstrings=True)
+
+
+class NewJob(_Asked):
+    kind: Kind
+    spec: dict[str, Any]
+    """A TrainSpec, ProbeSpec or ExportSpec; GET /v1/methods and /v1/datasets say what a training may have."""
+    name: Name = ""
+    """For people; need not be unique."""
+    tags: Tags = []
+    priority: Priority = 0
+    """Greater goes first."""
+    max_attempts: MaxAttempts = 3
+    """How often it may be lost to crashes before it counts as failed."""
+
+
+class CloneJob(_Asked):
+    """What shall differ from the job that is cloned."""
+
+    spec: dict[str, Any] = {}
+    """Merged into the job's spec. Another method or dataset starts from its own defaults."""
+    name: Name | None = None
+    tags: Tags | None = None
+    priority: Priority | None = None
+    max_attempts: MaxAttempts | None = None
+
+
+class Options(_Asked):
+    dry_run: bool = False
+    """Only say what would run; nothing is stored."""
+
+
+class JobFilters(_Asked):
+    kind: Kind | None = None
+    state: State | None = None
+    method: str | None = None
+    dataset: str | None = None
+    tag: str | None = None
+    limit: Annotated[int, Field(ge=1, le=200)] = 20
+    cursor: Annotated[str, Field(max_length=4 * MAX_CHARS)] | None = None
+    """`next_cursor` of the page before."""
+
+
+class EventsAfter(_Asked):
+    after: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    """Only events with a greater `seq`."""
+    limit: Annotated[int, Field(ge=1, le=1000)] = 200
+
+
+class LogTail(_Asked):
+    tail: Annotated[int, Field(ge=1, le=2**20)] = 64 * 1024
+    """Bytes."""
+
+
+class JobOut(_Told):
+    id: str
+    kind: Kind
+    name: str
+    tags: list[str]
+    state: State
+    reason: str | None
+    """Why it is in this state, for programs: user_cancelled, worker_lost, non_finite_loss …"""
+    error: str | None
+    """What went wrong and what to do, for people."""
+    spec: dict[str, Any]
+    spec_sha256: str
+    """Equal for equal work."""
+    group_sha256: str
+    """Equal for jobs that differ by their seed only."""
+    method: str | None
+    dataset: str | None
+    seed: int | None
+    source_job_id: str | None
+    """The training that a probe or an export builds on."""
+    cloned_from_id: str | None
+    queue: str
+    priority: int
+    attempt: int
+    """The attempt at work or the last one; 0 before the first."""
+    max_attempts: int
+    crashes: int
+    progress: dict[str, Any]
+    """{phase, step, total, epoch, rate, eta_s}, or empty before there is any."""
+    created_by: str
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @classmethod
+    def of(cls, job: Job, tags: list[str]) -> Self:
+        columns = {name: getattr(job, name) for name in cls.model_fields if name != "tags"}
+        return cls.model_validate({**columns, "tags": tags})
+
+
+class JobPage(BaseModel):
+    data: list[JobOut]
+    has_more: bool
+    next_cursor: str | None
+
+
+class CheckedJob(BaseModel):
+    """What a dry run finds: the job would be accepted."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    valid: Literal[True] = True
+    kind: Kind
+    spec: dict[str, Any]
+    """With all defaults filled in."""
+    queue: str
+    total_steps: int | None
+    """Optimizer steps of a training."""
+    spec_sha256: str
+    duplicates: list[str]
+    """Jobs that do, or did, exactly this."""
+    warnings: list[str]
+    """What is allowed, and may still not be what you expect."""
+
+
+class EventOut(_Told):
+    seq: int
+    """Counts a job's events from 1."""
+    at: datetime
+    type: str
+    """state, started, checkpoint, result, exported or message."""
+    level: str
+    text: str
+    data: dict[str, Any]
+    actor: str
+
+
+class EventPage(BaseModel):
+    data: list[EventOut]
+    has_more: bool
+
+
+class CheckpointOut(_Told):
+    step: int
+    epoch: int
+    sha256: str
+    """Of the weights."""
+    size_bytes: int
+    score: float | None
+    is_best: bool
+    exists: bool
+    """False once the run has removed it to make room."""
+    created_at: datetime
+
+
+class CheckpointList(BaseModel):
+    data: list[CheckpointOut]
+
+
+class AttemptOut(_Told):
+    number: int
+    worker: str
+    host: str
+    started_at: datetime
+    finished_at: datetime | None
+    outcome: str | None
+    """succeeded, failed, interrupted, cancelled or lost; null while it is at work."""
+    exit_code: int | None
+    detail: str | None
+
+
+class AttemptList(BaseModel):
+    data: list[AttemptOut]
