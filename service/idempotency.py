@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from pydantic import BaseModel
+from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from service import jobs
@@ -44,6 +45,11 @@ def once(
     row.fingerprint, row.job_id, row.created_at = request, job.id, utc_now()
     session.add(row)
     return job, False
+
+
+def forget_old(session: Session) -> None:
+    """Removes the keys that may be used anew."""
+    session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < utc_now() - LASTS))
 
 
 def fingerprint(method: str, path: str, body: BaseModel | None) -> str:

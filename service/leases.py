@@ -93,8 +93,13 @@ def renew(sessions: Sessions, lease: Lease, lease_s: float) -> bool:
     """Keeps the lease; True when somebody wants the job cancelled. Raises FencedError."""
     with transaction(sessions) as session:
         job = held(session, lease)
-        job.lease_expires_at = utc_now() + timedelta(seconds=lease_s)
+        prolong(job, lease_s)
         return job.state == "cancelling"
+
+
+def prolong(job: Job, lease_s: float) -> None:
+    """Keeps the lease from now on. The job must be locked."""
+    job.lease_expires_at = utc_now() + timedelta(seconds=lease_s)
 
 
 def note_runner(sessions: Sessions, lease: Lease, pid: int, started: float) -> None:

@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from sqlalchemy import or_, select
 
-from service import leases
+from service import idempotency, leases
 from service.bell import ring_later, ring_pending
 from service.db import UNREACHABLE, Sessions, transaction
 from service.resources import Bell
@@ -44,6 +44,8 @@ class Reconciler:
     def tick(self) -> None:
         free_lost_jobs(self._sessions, self._bell)
         ring_again(self._sessions, self._bell, self._settings.ring_again_s)
+        with transaction(self._sessions) as session:
+            idempotency.forget_old(session)
 
     def _run(self) -> None:
         while not self._ended.wait(self._settings.reconcile_s):

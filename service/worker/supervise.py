@@ -199,16 +199,18 @@ class Supervisor:
             self._ask_to_stop("cancel")
 
     def _read_all(self) -> None:
-        """Everything that stands in the events by now, in transactions of bounded size."""
+        """Everything that stands in the events by now, in transactions of bounded size. Each renews the lease too."""
         more = True
         while more:
+            before = time.monotonic()
             with transaction(self._place.sessions) as session:
                 job = leases.held(session, self._lease)
                 if job.state == "cancelling":
                     self._ask_to_stop("cancel")
                 more = self._ingest.read_some(session, job) > 0
+                leases.prolong(job, self._settings.lease_s)
                 offset = job.events_offset
-            self._offset = offset
+            self._offset, self._renewed_at = offset, before
 
     def _settle(self, ending: Ending) -> None:
         with transaction(self._place.sessions) as session:

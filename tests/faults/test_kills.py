@@ -20,16 +20,11 @@ from service.client import Client, UnreachableError
 from service.db import Sessions
 from service.settings import Settings
 from service.up import LocalService
-from tests.faults.history import SPEC, TOTAL, check, last_attempt, row, undisturbed, until
+from tests.faults.history import SPEC, TOTAL, check, last_attempt, row, until
 from training.run_dir import RunDir
 
 SEED = os.environ.get("FUSEBOX_FAULT_SEED") or secrets.token_hex(4)
 PATIENCE_S = 120
-
-
-@pytest.fixture(scope="module")
-def expected_weights(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return undisturbed(tmp_path_factory.mktemp("undisturbed"))
 
 
 @pytest.fixture

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from service.client import Client
 from service.db import Sessions
 from service.settings import Settings
 from service.up import LocalService
-from tests.faults.history import SPEC, check, row, undisturbed, until
+from tests.faults.history import SPEC, check, row, until
 from training.run_dir import RunDir
 
 
 def test_a_training_goes_on_after_the_service_was_stopped_and_started(
-    settings: Settings, sessions: Sessions, tmp_path: Path
+    settings: Settings, sessions: Sessions, expected_weights: str
 ) -> None:
-    expected_weights = undisturbed(tmp_path)
     settings = settings.model_copy(update={"port": 0})
     with LocalService(settings) as service, Client(service.url) as client:
         job_id = client.submit("train", SPEC)["id"]

@@ -164,3 +164,16 @@ def test_the_key_is_kept_only_when_the_job_is(sessions: Sessions) -> None:
     assert not replayed
     assert ask() == (job_id, True)
     assert n_jobs(sessions) == 1
+
+
+def test_keys_that_may_be_used_anew_are_removed_in_time(client: TestClient, sessions: Sessions) -> None:
+    sent(client, "old")
+    sent(client, "young")
+    with transaction(sessions) as session:
+        old = session.scalars(select(IdempotencyKey).where(IdempotencyKey.key == "old")).one()
+        old.created_at -= timedelta(hours=25)
+    with transaction(sessions) as session:
+        idempotency.forget_old(session)
+    with sessions() as session:
+        assert session.scalars(select(IdempotencyKey.key)).all() == ["young"]
+    assert n_jobs(sessions) == 2
