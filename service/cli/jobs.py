@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn
-from rich.table import Table
+from rich.table import Column, Table
 
-from service.cli.terminal import ApiKey, Server, connect, out
-from service.client import DEFAULT_SERVER, Client, ClientError, Json, UnreachableError
-from service.tables import TERMINAL
+from service.cli.following import assert_succeeded, follow, span
+from service.cli.terminal import ApiKey, Server, connect, out, print_table
+from service.client import DEFAULT_SERVER, ClientError, Json
 
 app = typer.Typer(help="Submit, list and watch jobs.", no_args_is_help=True)
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]
@@ -44,7 +42,7 @@ def submit(
             return
         out.print(answer["id"], highlight=False)
         if watch:
-            _follow(client, answer["id"])
+            assert_succeeded(*follow(client, [answer]))
 
 
 @app.command(name="list")
@@ -65,8 +63,9 @@ def list_jobs(
     if not page["data"]:
         out.print("No such jobs. Submit one: fusebox jobs submit SPEC.json", highlight=False)
         return
+    ids = Column("job", no_wrap=True, min_width=26)  # an id that is cut off is no use
     table = Table(
-        "job", "kind", "state", "method", "dataset", "seed", "progress", "age", box=None, pad_edge=False
+        ids, "kind", "state", "method", "dataset", "seed", "progress", "age", box=None, pad_edge=False
     )
     for job in page["data"]:
         state_text = f"[{COLOURS.get(job['state'], 'white')}]{job['state']}[/]"
@@ -74,7 +73,7 @@ def list_jobs(
         table.add_row(
             job["id"], job["kind"], state_text, *map(escape, cells), _share(job), _age(job["created_at"])
         )
-    out.print(table)
+    print_table(table)
     if page["has_more"]:
         out.print(f"… and older ones; --limit shows up to 200 (now {limit})", style="dim", highlight=False)
 
@@ -83,7 +82,7 @@ def list_jobs(
 def watch(job: JobId, server: Server = DEFAULT_SERVER, api_key: ApiKey = None) -> None:
     """Show a job's progress until it ends. The exit status is 1 unless it succeeded."""
     with connect(server, api_key) as client:
-        _follow(client, job)
+        assert_succeeded(*follow(client, [client.job(job)]))
 
 
 @app.command()
@@ -101,78 +100,13 @@ def retry(job: JobId, server: Server = DEFAULT_SERVER, api_key: ApiKey = None) -
 
 
 def _read_spec(source: str) -> Json:
-    text = sys.stdin.read() if source == "-" else Path(source).read_text("utf-8")
     try:
-        spec = json.loads(text)
+        spec = json.loads(sys.stdin.read() if source == "-" else Path(source).read_text("utf-8"))
     except ValueError as error:
         raise ClientError(f"{source} is not JSON: {error}") from None
     if not isinstance(spec, dict):
         raise ClientError(f"{source} must hold one JSON object, the spec")
     return spec
-
-
-def _follow(client: Client, job_id: str) -> None:
-    """Events when they come; after a broken stream, the job itself until events come again."""
-    job = client.job(job_id)
-    seen = 0
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[pace]}"),
-    )
-    with Progress(*columns, console=out, transient=False) as progress:
-        task = progress.add_task(job["state"], total=None, pace="")
-        while job["state"] not in TERMINAL:
-            _show(progress, task, job)
-            try:
-                for event in client.events(job_id, after=seen):
-                    seen = max(seen, int(event.get("seq", seen)))
-                    _tell(progress, event)
-                    job = _updated(job, event)
-                    _show(progress, task, job)
-            except UnreachableError:
-                time.sleep(1)
-            job = _patiently(client, job)
-        _show(progress, task, job)
-    if job["state"] != "succeeded":
-        raise ClientError(f"the job {job['state']}: {job['error'] or job['reason'] or 'no reason was given'}")
-
-
-def _patiently(client: Client, job: Json) -> Json:
-    """The job as it is now, or as it was when the server does not answer at the moment."""
-    try:
-        return client.job(job["id"])
-    except UnreachableError:
-        return job
-
-
-def _updated(job: Json, event: Json) -> Json:
-    if event["type"] == "progress":
-        return {**job, "progress": event["data"]}
-    if event["type"] == "state":
-        return {**job, "state": event["data"].get("to", job["state"])}
-    return job
-
-
-def _tell(progress: Progress, event: Json) -> None:
-    if event["type"] in ("message", "result", "checkpoint", "exported") and event.get("text"):
-        progress.console.print(escape(event["text"]), style="dim", highlight=False)
-
-
-def _show(progress: Progress, task: TaskID, job: Json) -> None:
-    at: dict[str, Any] = job["progress"] or {}
-    phase = f" · {at['phase']}" if at.get("phase") and job["state"] == "running" else ""
-    rate, eta_s = at.get("rate"), at.get("eta_s")
-    pace = (f"{rate:.1f}/s " if rate else "") + (f"{_span(eta_s)} left" if eta_s else "")
-    progress.update(
-        task,
-        description=job["state"] + phase,
-        completed=at.get("step", 0),
-        total=at.get("total"),
-        pace="" if job["state"] in TERMINAL else pace,
-    )
 
 
 def _share(job: Json) -> str:
@@ -181,11 +115,4 @@ def _share(job: Json) -> str:
 
 
 def _age(moment: str) -> str:
-    return _span((datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds())
-
-
-def _span(seconds: float) -> str:
-    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(seconds, 0):.0f} s"
+    return span((datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds())

@@ -12,13 +12,14 @@ from rich.table import Table
 from sqlalchemy import select
 
 from service import auth
-from service.cli.terminal import err, out
+from service.cli.terminal import err, out, print_table
 from service.client import ClientError
 from service.db import Sessions, make_engine, make_sessions, migrate, reading, transaction
 from service.settings import Settings
 from service.tables import ApiKey, utc_now
 
 app = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
+MAX_NAME = 100
 
 
 @app.command()
@@ -32,6 +33,8 @@ def create(
     ] = None,
 ) -> None:
     """Create a key and print it, this once."""
+    if not (0 < len(name) <= MAX_NAME and name.isprintable()):
+        raise ClientError(f"a key's name is 1 to {MAX_NAME} printable characters")
     scopes = [known for known in auth.SCOPES if known in scope]
     unknown = set(scope) - set(scopes)
     if unknown:
@@ -58,7 +61,7 @@ def list_keys() -> None:
         table.add_row(
             key.id, escape(key.name), " ".join(key.scopes), _state(key), f"{key.created_at:%Y-%m-%d}", used
         )
-    out.print(table)
+    print_table(table)
 
 
 @app.command()

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from service.cli.terminal import ApiKey, Server, connect, out
+from service.cli.terminal import ApiKey, Server, connect, out, print_table
 from service.client import DEFAULT_SERVER, Client, ClientError, Json
 
 app = typer.Typer(help="List published models and name them.", no_args_is_help=True)
@@ -36,7 +36,7 @@ def list_models(server: Server = DEFAULT_SERVER, api_key: ApiKey = None) -> None
         source = manifest["source"]
         cells = (f"{model['name']}@{model['version']}", inputs, str(manifest["embedding_dim"]))
         table.add_row(*map(escape, (*cells, source["method"], source["dataset"], model["digest"][:12])))
-    out.print(table)
+    print_table(table)
 
 
 @app.command()
@@ -82,5 +82,8 @@ def _modality(client: Client, model: str, given: str) -> Json:
     if name not in inputs:
         raise ClientError(f"{model} has no modality {name!r}; it has {', '.join(inputs)}")
     if inputs[name] == "text":
-        return {name: Path(file).read_text("utf-8").strip()}
+        try:
+            return {name: Path(file).read_text("utf-8").strip()}
+        except UnicodeDecodeError:
+            raise ClientError(f"{file} is not a text in UTF-8") from None
     return {name: {"asset": client.upload(Path(file))["id"]}}

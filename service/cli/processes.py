@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from service import auth
 from service.cli.terminal import out, refuse
-from service.db import make_engine, make_sessions, migrate
+from service.db import assert_migrated, make_engine, make_sessions, migrate
 from service.errors import FuseboxError
 from service.settings import Settings
 from service.up import LocalService
@@ -69,14 +69,15 @@ def serve(
 
     from service.app import create_app
     from service.bell import CeleryBell
+    from service.server import Server
     from service.worker.reconcile import Reconciler
 
     settings = _settings(host, port)
     _log()
-    _refuse_without_keys(settings)
+    _refuse_unready(settings, listens=True)
     bell = CeleryBell(settings.redis_url)
     app = create_app(settings, bell)
-    server = uvicorn.Server(
+    server = Server(
         uvicorn.Config(
             app,
             host=settings.host,
@@ -89,7 +90,8 @@ def serve(
             timeout_keep_alive=5,
             timeout_graceful_shutdown=5,
             h11_max_incomplete_event_size=64 * 1024,
-        )
+        ),
+        app.state.resources.leaving,
     )
     reconciler = Reconciler(app.state.resources.sessions, bell, settings)
     reconciler.start()
@@ -105,8 +107,10 @@ def worker() -> None:
     """Run a worker: takes jobs from FUSEBOX_QUEUES, one at a time. SIGTERM saves the job's state and ends."""
     from service.worker.celery_app import run_worker
 
+    settings = _settings()
     _log()
-    run_worker(_settings())
+    _refuse_unready(settings, listens=False)
+    raise typer.Exit(run_worker(settings))
 
 
 def migrate_database() -> None:
@@ -136,10 +140,12 @@ def _settings(host: str | None = None, port: int | None = None) -> Settings:
     return Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
 
 
-def _refuse_without_keys(settings: Settings) -> None:
+def _refuse_unready(settings: Settings, *, listens: bool) -> None:
     engine = make_engine(settings.effective_database_url)
     try:
-        auth.assert_may_listen(settings, make_sessions(engine))
+        assert_migrated(engine)
+        if listens:
+            auth.assert_may_listen(settings, make_sessions(engine))
     except FuseboxError as error:
         raise refuse(error) from None
     finally:

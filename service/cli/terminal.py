@@ -8,24 +8,26 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
-from sqlalchemy.exc import OperationalError
+from rich.table import Table
 
 from service.client import ApiProblem, Client, ClientError
+from service.db import UNREACHABLE
 from service.embedded_redis import EmbeddedRedisError
 from service.errors import FuseboxError
 from service.up import EXIT_REFUSED, StartError
 
 out = Console()
 err = Console(stderr=True)
+WIDE = 240
 
 COMPLAINTS = (
     ClientError,
     StartError,
     EmbeddedRedisError,
     FuseboxError,
-    OperationalError,
     ValidationError,
     OSError,
+    *UNREACHABLE,
 )
 
 Server = Annotated[
@@ -43,6 +45,11 @@ def connect(server: str, api_key: str | None) -> Client:
     return Client(server, api_key)
 
 
+def print_table(table: Table) -> None:
+    """As wide as the terminal; in a pipe as wide as it needs, for nothing may be cut off there."""
+    out.print(table, width=None if out.is_terminal else WIDE, crop=False)
+
+
 def complain(error: Exception) -> int:
     """Prints the error for people and returns the exit status."""
     err.print(f"[bold red]error:[/] {escape(_sentence(error))}", highlight=False, soft_wrap=True)
@@ -55,12 +62,12 @@ def refuse(error: FuseboxError) -> StartError:
 
 
 def _sentence(error: Exception) -> str:
-    if isinstance(error, OperationalError):
+    if isinstance(error, UNREACHABLE):
         return "the database does not answer; check FUSEBOX_DATABASE_URL"
     if isinstance(error, ValidationError):
         first = error.errors()[0]
-        name = "FUSEBOX_" + "_".join(str(part) for part in first["loc"]).upper()
-        return f"the setting {name.removeprefix('FUSEBOX_FUSEBOX_')} is not valid: {first['msg']}"
+        name = str(first["loc"][0]).upper().removeprefix("FUSEBOX_")
+        return f"the setting FUSEBOX_{name} is not valid: {first['msg'].removeprefix('Value error, ')}"
     if isinstance(error, ApiProblem) and error.status == 401:
         return f"{error.detail}; set FUSEBOX_API_KEY to a key of that server"
     if isinstance(error, OSError) and error.filename:

@@ -7,13 +7,15 @@ import os
 import platform
 import sys
 
-from tests.bench import fusion, rendering
+from tests.bench import digits, fusion, rendering
 
-BENCHES = {"fusion": fusion.measure, "rendering": rendering.measure}
+BENCHES = {"fusion": fusion.measure, "rendering": rendering.measure, "digits": digits.measure}
+QUICK = ("fusion", "rendering")
+"""Measured when none is named."""
 
 
 def main() -> None:
-    chosen = sys.argv[1:] or list(BENCHES)
+    chosen = sys.argv[1:] or list(QUICK)
     if unknown := set(chosen) - set(BENCHES):
         sys.exit(f"there is no bench {sorted(unknown)[0]!r}; there are {', '.join(BENCHES)}")
     results: dict[str, object] = {"cpus": len(os.sched_getaffinity(0)), "python": platform.python_version()}

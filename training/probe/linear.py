@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import torch
 from sklearn.model_selection import StratifiedShuffleSplit
@@ -38,6 +40,7 @@ def fit_probe(
         raise DataError(f"task {task.name}: no training sample has class {missing[0]}; use more pairs")
     fitted, selected = split_for_selection(y, protocol, seed)
 
+    @cache
     def selection_score(cost: float) -> float:
         probe = fit(x[fitted], y[fitted], task.classes, cost)
         return macro_accuracy(probe.logits(x[selected]).argmax(1), y[selected])
