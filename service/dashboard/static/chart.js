@@ -1,7 +1,7 @@
 // One curve as a figure: the drawing, a sentence that says what it shows, and the numbers as a table.
 
 import uPlot from "./vendor/uplot/uPlot.esm.js";
-import { element, number } from "./words.js";
+import { element, number, show } from "./words.js";
 
 const HEIGHT = 180;
 
@@ -24,7 +24,7 @@ export function curve(name) {
       plot.setData(values);
     }
     summary.textContent = sentence(points);
-    rows.replaceChildren(...points.step.map((step, at) => element("tr", {},
+    show(rows, ...points.step.map((step, at) => element("tr", {},
       element("td", { class: "number" }, step), element("td", { class: "number" }, number(points.value[at])))));
   }
   return { figure, draw };
@@ -40,7 +40,7 @@ function sentence({ step, value }) {
 function options(width) {
   const style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(name).trim();
-  const axis = { stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false } };
+  const axis = { stroke: colour("--soft"), size: 30, grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false } };
   const edge = { stroke: "transparent", points: { show: false } };
   return {
     width,

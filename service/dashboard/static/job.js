@@ -2,7 +2,7 @@
 
 import { get, getText, post, whileSeen } from "./api.js";
 import { curve } from "./chart.js";
-import { bytes, cell, element, moment, number, numberCell, pace, percent, span, stateBadge } from "./words.js";
+import { bytes, cell, element, jobLink, moment, number, numberCell, pace, percent, show, span, stateBadge } from "./words.js";
 
 const LOG_BYTES = 16384;
 const job_id = document.querySelector("#job").dataset.job;
@@ -28,7 +28,7 @@ function showJob(job) {
   }
   find("cancel").hidden = terminal.has(job.state) || job.state === "cancelling";
   find("retry").hidden = !["failed", "cancelled"].includes(job.state);
-  find("facts").replaceChildren(...facts(job).flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]));
+  show(find("facts"), ...facts(job).map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value))));
   find("spec").textContent = JSON.stringify(job.spec, null, 2);
 }
 
@@ -38,11 +38,13 @@ function facts(job) {
   return [
     ["Id", element("span", { class: "id" }, job.id)],
     ["Kind", job.kind],
+    ...(job.source_job_id ? [["Training", jobLink(job.source_job_id)]] : []),
     ["Method", job.method ?? "–"],
     ["Dataset", job.dataset ?? "–"],
     ["Seed", job.seed ?? "–"],
     ["Tags", (job.tags ?? []).join(", ") || "–"],
-    ["Attempt", `${job.attempt} of ${job.max_attempts}`],
+    ["Attempts", job.crashes ? `${job.attempt}, of which ${job.crashes} were lost` : job.attempt],
+    ["By", job.created_by],
     ["Created", moment(job.created_at)],
     ["Started", moment(job.started_at)],
     ["Took", began ? span((ended - began) / 1000) : "–"],
@@ -85,7 +87,7 @@ async function showCheckpoints() {
 function fill(id, rows, cells) {
   find(id).hidden = rows.length === 0;
   find(`${id}-empty`).hidden = rows.length > 0;
-  find(id).tBodies[0].replaceChildren(...rows.map((row) => element("tr", {}, ...cells(row))));
+  show(find(id).tBodies[0], ...rows.map((row) => element("tr", {}, ...cells(row))));
 }
 
 /** New events go on top. Progress has its bar and is not repeated here. */
@@ -95,7 +97,7 @@ async function showEvents() {
     lastEvent = Math.max(lastEvent, event.seq);
     if (event.type === "progress") continue;
     find("events").tBodies[0].prepend(element("tr", {},
-      cell(moment(event.at)), cell(event.type), cell(event.text, "text"), cell(event.actor)));
+      cell(moment(event.at)), cell(event.text, "text"), cell(event.type), cell(event.actor)));
   }
   return data.length > 0;
 }
@@ -107,7 +109,7 @@ async function showLog() {
   if (atEnd) log.scrollTop = log.scrollHeight;
 }
 
-async function show() {
+async function look() {
   const job = await get(path);
   showJob(job);
   await Promise.all([showEvents(), showLog(), showCurves(), showScores(), showCheckpoints()]);
@@ -133,7 +135,7 @@ let watching = false;
 async function watch() {
   if (watching) return;
   watching = true;
-  await whileSeen(2000, show);
+  await whileSeen(2000, look);
   watching = false;
 }
 

@@ -1,10 +1,12 @@
-// The first page: results by method and family, and the jobs as they change.
+// The first page: results by method and family, published models, and the jobs as they change.
 
 import { get, whileSeen } from "./api.js";
-import { ago, cell, element, numberCell, pace, percent, number, stateBadge } from "./words.js";
+import { ago, cell, element, jobLink, number, numberCell, pace, percent, show, stateBadge } from "./words.js";
 
 const FAMILIES = ["redundancy", "uniqueness", "synergy", "other"];
+const METRICS = ["macro_accuracy", "accuracy"];
 const results = document.querySelector("#results-tables");
+const models = document.querySelector("#models-table");
 const table = document.querySelector("#jobs-table");
 const empty = document.querySelector("#jobs-empty");
 const older = document.querySelector("#older");
@@ -12,11 +14,10 @@ const filters = document.querySelector("#filters");
 let shown = 20;
 
 function jobRow(job) {
-  const name = element("a", { href: `/jobs/${job.id}`, class: job.name ? null : "id" }, job.name || job.id);
   const state = cell(stateBadge(job.state));
   if (job.error) state.title = job.error;
   return element("tr", {},
-    element("th", { scope: "row" }, name), cell(job.kind), state, cell(job.method), cell(job.dataset),
+    element("th", { scope: "row" }, jobLink(job.id, job.name)), cell(job.kind), state, cell(job.method), cell(job.dataset),
     numberCell(job.seed), cell(progressOf(job)), numberCell(ago(job.created_at)));
 }
 
@@ -32,11 +33,11 @@ async function showJobs() {
   const query = new URLSearchParams([...new FormData(filters)].filter(([, value]) => value));
   query.set("limit", String(shown));
   const page = await get(`/v1/jobs?${query}`);
-  table.tBodies[0].replaceChildren(...page.data.map(jobRow));
+  show(table.tBodies[0], ...page.data.map(jobRow));
   table.hidden = page.data.length === 0;
   empty.hidden = page.data.length > 0;
   const filtered = query.size > 1;
-  empty.replaceChildren(...(filtered ? ["No such jobs."] : [
+  show(empty, ...(filtered ? ["No such jobs."] : [
     "No jobs yet. Start one: ",
     element("code", {}, `echo '{"dataset": "digits", "epochs": 5}' | fusebox jobs submit - --watch`),
   ]));
@@ -50,7 +51,8 @@ function grouped(rows) {
     const key = JSON.stringify([row.dataset, row.metric, row.split, row.protocol]);
     groups.set(key, [...(groups.get(key) ?? []), row]);
   }
-  return [...groups.values()];
+  const rank = ([{ metric }]) => (METRICS.includes(metric) ? METRICS.indexOf(metric) : METRICS.length);
+  return [...groups.values()].sort((a, b) => a[0].dataset.localeCompare(b[0].dataset) || rank(a) - rank(b));
 }
 
 function resultsTable(rows) {
@@ -67,10 +69,11 @@ function resultsTable(rows) {
   const body = element("tbody", {}, ...methods.map((method) => element("tr", {},
     element("th", { scope: "row" }, method),
     ...tasks.map((task) => scores(rows.filter((row) => row.method === method && row.task === task.task))))));
-  const chance = element("tr", {}, element("th", { scope: "row" }, element("small", {}, "chance")),
-    ...tasks.map((task) => numberCell(element("small", {}, task.chance === null ? "–" : shownScore(task, task.chance)))));
-  body.append(chance);
-  const caption = element("caption", {}, dataset, " ", element("small", {}, `${metric} on ${split}, protocol ${protocol}`));
+  if (tasks.some((task) => task.chance !== null)) {
+    body.append(element("tr", {}, element("th", { scope: "row" }, element("small", {}, "chance")),
+      ...tasks.map((task) => numberCell(element("small", {}, task.chance === null ? "–" : shownScore(task, task.chance))))));
+  }
+  const caption = element("caption", {}, dataset, " ", element("small", {}, `${metric.replaceAll("_", " ")} on ${split}, protocol ${protocol}`));
   return element("div", { class: "scroll" }, element("table", {}, caption, head, body));
 }
 
@@ -89,10 +92,20 @@ function scores(rows) {
 
 async function showResults() {
   const { data } = await get("/v1/results?group_by=method");
-  results.replaceChildren(...(data.length ? grouped(data).map(resultsTable) : [
+  show(results, ...(data.length ? grouped(data).map(resultsTable) : [
     element("p", { class: "empty" }, "No scores yet. Train a model, then submit a probe job: ",
       element("code", {}, `echo '{"run": "JOB"}' | fusebox jobs submit - --kind probe`)),
   ]));
+}
+
+async function showModels() {
+  const { data } = await get("/v1/models");
+  models.closest("section").hidden = data.length === 0;
+  show(models.tBodies[0], ...data.map(({ name, version, aliases, manifest, train_job_id, digest, created_at }) => element("tr", {},
+    element("th", { scope: "row" }, `${name}@${version}`), cell(aliases.join(", ")),
+    cell(manifest.inputs.map((input) => input.name).join(", ")), numberCell(manifest.embedding_dim),
+    cell(manifest.source.method), cell(train_job_id ? jobLink(train_job_id) : "–"),
+    cell(element("code", { title: digest }, digest.slice(0, 12))), numberCell(ago(created_at)))));
 }
 
 filters.addEventListener("change", showJobs);
@@ -103,3 +116,4 @@ older.addEventListener("click", () => {
 });
 whileSeen(2000, showJobs);
 whileSeen(10000, showResults);
+whileSeen(10000, showModels);

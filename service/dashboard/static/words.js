@@ -9,6 +9,21 @@ export function element(name, attributes = {}, ...children) {
   return made;
 }
 
+/** Fills `place`, unless it shows just this already. What has the focus keeps it, and what is selected stays so. */
+export function show(place, ...children) {
+  const fresh = place.cloneNode(false);
+  fresh.append(...children);
+  if (place.isEqualNode(fresh)) return;
+  const focus = place.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+  place.replaceChildren(...fresh.childNodes);
+  if (focus !== null) place.querySelector(`a[href="${CSS.escape(focus)}"]`)?.focus();
+}
+
+export const jobLink = (job_id, text) => element("a", { href: `/jobs/${job_id}`, class: text ? null : "id", title: job_id }, text || shortId(job_id));
+
+/** The end of an id tells it from its neighbours. */
+const shortId = (id) => id.replace(/^([a-z]+_).*(.{8})$/, "$1…$2");
+
 export const cell = (content, kind = "") => element("td", { class: kind || null }, content);
 export const numberCell = (content) => cell(content, "number");
 
@@ -39,8 +54,12 @@ export function bytes(count) {
   return `${count} B`;
 }
 
+/** With the day unless that is today. */
 export function moment(iso) {
-  return iso ? element("time", { datetime: iso }, new Date(iso).toLocaleString()) : "–";
+  if (!iso) return "–";
+  const at = new Date(iso);
+  const today = at.toDateString() === new Date().toDateString();
+  return element("time", { datetime: iso, title: at.toLocaleString() }, today ? at.toLocaleTimeString() : at.toLocaleString());
 }
 
 export function ago(iso) {

@@ -1,0 +1,158 @@
+"""Debian's Chromium before a real service that has trained, probed, exported, failed and cancelled.
+
+A page is good when the browser has nothing to say: no message on the console, no error, no request to another host, no
+violation of the page's policy, no answer that is an error.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response, sync_playwright
+
+from service import auth
+from service.client import Client, Json
+from service.db import make_engine, make_sessions, migrate, transaction
+from service.settings import Settings
+from service.up import LocalService
+from tests.processes import eventually
+from tests.service.test_up import local
+from tests.service.worker.places import SMALL
+
+CHROMIUM = Path("/usr/bin/chromium")
+REPORT = """
+window.violations = [];
+addEventListener("securitypolicyviolation", (event) => window.violations.push(`${event.violatedDirective} ${event.blockedURI}`));
+"""
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    if not CHROMIUM.exists():
+        if os.environ.get("CI"):
+            pytest.fail("no /usr/bin/chromium: .ci/run must call `make browser` before the tests")
+        pytest.skip("no /usr/bin/chromium: `make browser` installs it")
+    with sync_playwright() as playwright:
+        # Root may not use Chromium's own sandbox; what it opens here is ours.
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@dataclass(frozen=True)
+class Lived:
+    """A service with a past."""
+
+    url: str
+    training: Json
+    probe: Json
+    export: Json
+    failed: Json
+    cancelled: Json
+
+
+@pytest.fixture(scope="session")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
+    with LocalService(local(tmp_path_factory.mktemp("lived"))) as service, Client(service.url) as client:
+        name = "<b>first</b> & seed 1"  # text stays text
+        training = finished(client, "train", {**SMALL, "seed": 1, "probe": {"every_epochs": 1, "max_samples": 300}}, name=name)  # fmt: skip
+        probe = finished(client, "probe", {"run": training["id"], "threads": 1})
+        export = finished(client, "export", {"run": training["id"], "name": "lived", "threads": 1})
+        client.set_alias("prod", "lived@1")
+        too_exact = {"run": training["id"], "name": "lived", "tolerance": 1e-12, "threads": 1}
+        failed = finished(client, "export", too_exact)
+        waiting = client.submit("train", {**SMALL, "epochs": 5000}, priority=-100)["id"]
+        client.cancel(waiting)
+        cancelled = ended(client, waiting)
+        assert [job["state"] for job in (training, probe, export, failed, cancelled)] == [
+            "succeeded", "succeeded", "succeeded", "failed", "cancelled"
+        ]  # fmt: skip
+        yield Lived(service.url, training, probe, export, failed, cancelled)
+
+
+def finished(client: Client, kind: str, spec: Json, **rest: object) -> Json:
+    return ended(client, client.submit(kind, spec, **rest)["id"])
+
+
+def ended(client: Client, job_id: str) -> Json:
+    return eventually(lambda: (job := client.job(job_id))["finished_at"] and job, 240, every_s=0.3)
+
+
+@dataclass(frozen=True)
+class Guarded:
+    url: str
+    key: str
+    """May read and submit."""
+
+
+@pytest.fixture(scope="session")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    """A service that a network can reach, without jobs."""
+    settings: Settings = local(tmp_path_factory.mktemp("guarded")).model_copy(update={"host": "0.0.0.0"})
+    migrate(settings.effective_database_url)
+    engine = make_engine(settings.effective_database_url)
+    with transaction(make_sessions(engine)) as session:
+        _, key = auth.create_key(session, "browser", ["read", "submit"])
+    engine.dispose()
+    with LocalService(settings, workers=0) as service:
+        yield Guarded(service.url, key)
+
+
+@dataclass
+class Visitor:
+    """A browser window that remembers everything that should not have happened."""
+
+    page: Page
+    url: str
+    complaints: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.add_init_script(REPORT)
+        self.page.on("console", self._console)
+        self.page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
+        self.page.on("request", self._request)
+        self.page.on("response", self._response)
+
+    def go(self, path: str) -> Page:
+        self.page.goto(self.url + path)
+        self.page.wait_for_load_state("networkidle")
+        return self.page
+
+    def assert_content(self) -> None:
+        """Nothing went wrong so far, and the page is no wider than the window."""
+        self.complaints += self.page.evaluate("window.violations")
+        assert not self.complaints, "; ".join(self.complaints)
+        width, window = self.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+        assert width <= window, "the page scrolls sideways"
+
+    def _console(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(f"console: {message.text}")
+
+    def _request(self, request: Request) -> None:
+        if not request.url.startswith(("data:", "blob:")) and urlsplit(request.url).netloc != urlsplit(self.url).netloc:  # fmt: skip
+            self.complaints.append(f"another host: {request.url}")
+
+    def _response(self, response: Response) -> None:
+        if response.status >= 400:
+            self.complaints.append(f"{response.status}: {response.url}")
+
+
+@contextmanager
+def visiting(browser: Browser, url: str, *, width: int = 1440, scheme: str = "light") -> Iterator[Visitor]:
+    context = browser.new_context(
+        viewport={"width": width, "height": 900},
+        color_scheme=scheme,  # type: ignore[arg-type]
+        has_touch=width < 600,
+    )
+    context.set_default_timeout(20_000)
+    try:
+        yield Visitor(context.new_page(), url)
+    finally:
+        context.close()
