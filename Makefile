@@ -3,8 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 ARGS ?=
+SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 
-.PHONY: help demo serve test test-all check bench format clean
+.PHONY: help demo serve test test-all browser check bench format clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
@@ -32,6 +33,10 @@ test: .venv/dev.stamp  ## the tests, without the slow ones
 
 test-all: .venv/dev.stamp  ## every test that needs no GPU
 	@$(BIN)/python -m pytest -m "not gpu" $(ARGS)
+
+browser:  ## install Debian's Chromium, which the tests of the dashboard drive
+	@test -x /usr/bin/chromium || { $(SUDO) apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends chromium >/dev/null; }
 
 check: .venv/dev.stamp  ## style, types, import contracts
 	@$(BIN)/ruff check .
