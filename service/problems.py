@@ -21,7 +21,8 @@ from service.headers import HEADERS
 
 log = logging.getLogger(__name__)
 
-DOCS = "/docs#errors"
+URN = "urn:fusebox:problem"
+"""Problem types are names, not addresses: `code` and `detail` say all there is to say."""
 TITLES = {
     400: "Bad request",
     404: "Not found",
@@ -63,7 +64,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 
 def answer(request: Request, error: FuseboxError) -> JSONResponse:
     problem = Problem(
-        type=f"{DOCS}-{error.code}",
+        type=f"{URN}:{error.code}",
         title=error.title,
         status=error.status,
         code=error.code,
