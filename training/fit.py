@@ -18,10 +18,10 @@ from torch.optim import Optimizer
 
 from training import checkpoint
 from training.data import Augmenter, Data, load, prepare
-from training.errors import NonFiniteLossError
+from training.errors import DataError, NonFiniteLossError
 from training.events import CheckpointSaved, Metrics
 from training.losses import Loss
-from training.methods import Inputs, Method, When, build_method
+from training.methods import Batch, Inputs, Method, View, When, build_method
 from training.optim import build_optimizer, learning_rate, set_learning_rate
 from training.probe.interval import probe_now
 from training.runner import Run, use_threads
@@ -61,6 +61,7 @@ def work(run: Run) -> int:
 
     seed_everything(spec.seed)
     method = build_method(spec, vocabulary_of(data)).to(fabric.device)
+    require_what_is_learned_from(method, data)
     training = Training(run, spec, data, method, build_optimizer(method, spec.optim))
     resume(training)
     run.start(spec.total_steps, str(fabric.device), resumed_from_step=training.step)
@@ -79,18 +80,20 @@ def train(training: Training, fabric: Fabric) -> None:
         set_learning_rate(training.optimizer, rate)
 
         for rows in batches(spec, epoch, position, fabric.device):
-            loss: Loss = module(views_of(training, rows), When(epoch, spec.epochs))
-            values = finite(loss, training.step + 1)
-            optimizer.zero_grad()
-            fabric.backward(loss.loss)
-            if spec.optim.clip_norm is not None:
-                fabric.clip_gradients(module, optimizer, max_norm=spec.optim.clip_norm)
-            optimizer.step()
-            method.after_step()
+            batch, values = batch_of(training, rows), {"lr": rate}
+            for turn in range(method.turns):
+                loss: Loss = module(batch, When(epoch, spec.epochs, turn))
+                values = finite(loss, training.step + 1) | values  # the loss that is told is the first turn's
+                optimizer.zero_grad()
+                fabric.backward(loss.loss)
+                if spec.optim.clip_norm is not None:
+                    fabric.clip_gradients(module, optimizer, max_norm=spec.optim.clip_norm)
+                optimizer.step()
+                method.after_step()
             training.step += 1
 
             if training.step % spec.log_every_steps == 0:
-                run.tell(Metrics.of(training.step, epoch, {**values, "lr": rate}))
+                run.tell(Metrics.of(training.step, epoch, values))
             run.progress("training", training.step, spec.total_steps, epoch)
             if checkpoint_due_inside_epoch(training):
                 save(training)
@@ -110,6 +113,17 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+def require_what_is_learned_from(method: Method, data: Data) -> None:
+    """Raises DataError when the data lacks a modality or a label that the method needs."""
+    for kind, needed, have in (
+        ("modality", [modality.name for modality in method.modalities], data.train.pools),
+        ("labels of the task", list(method.tasks), data.train.labels),
+    ):
+        missing = [name for name in needed if name not in have]
+        if missing:
+            raise DataError(f"the training data has no {kind} {missing[0]!r}; it has {', '.join(have)}")
+
+
 def vocabulary_of(data: Data) -> int:
     return data.tokenizer.get_vocab_size() if data.tokenizer else 0
 
@@ -121,14 +135,19 @@ def batches(spec: TrainSpec, epoch: int, position: int, device: torch.device) ->
     return list(rows.split(spec.batch_size)[position : spec.steps_per_epoch])
 
 
-def views_of(training: Training, rows: Tensor) -> list[Inputs]:
-    """The batch as the method wants to see it: so many augmented views, or the plain batch so many times."""
+def batch_of(training: Training, rows: Tensor) -> Batch:
+    """The samples as the method wants to see them: its modalities in its views, and the labels it learns from."""
     spec, data, method = training.spec, training.data, training.method
     raw = data.train.batch(rows)
-    if not spec.dataset.augment:
-        return [prepare(raw, data)] * method.n_views
-    augment = Augmenter(spec.dataset, data, method.augmentation)
-    return [augment(raw) for _ in range(method.n_views)]
+    seen = {modality.name: raw[modality.name] for modality in method.modalities}
+
+    def view(strength: View) -> Inputs:
+        if strength == "plain" or not spec.dataset.augment:
+            return prepare(seen, data)
+        return Augmenter(spec.dataset, data, strength)(seen)
+
+    labels = {task: data.train.labels[task][rows] for task in method.tasks}
+    return Batch([view(strength) for strength in method.views], labels)
 
 
 def finite(loss: Loss, step: int) -> dict[str, float]:

@@ -68,3 +68,24 @@ def cross_self(
     self_1, self_2 = info_nce(*m1_views, temperature), info_nce(*m2_views, temperature)
     loss = cross + ssl_scale * (self_1 + self_2) / 2
     return Loss(loss, {"cross": cross, "self_1": self_1, "self_2": self_2})
+
+
+@full_precision
+def simclr(one: Tensor, two: Tensor, temperature: float) -> Loss:
+    """SimCLR (arXiv:2002.05709, eq. 1): the InfoNCE of two augmentations, and nothing else."""
+    return Loss(info_nce(one, two, temperature), {})
+
+
+@full_precision
+def slip(
+    a: Tensor,
+    b: Tensor,
+    one: Tensor,
+    two: Tensor,
+    logit_scale: Tensor | float,
+    temperature: float,
+    ssl_scale: float,
+) -> Loss:
+    """SLIP (arXiv:2112.12750, alg. 1): CLIP between modalities a and b, plus `ssl_scale` times SimCLR of two views."""
+    cross, itself = cross_modal(a, b, logit_scale).loss, info_nce(one, two, temperature)
+    return Loss(cross + ssl_scale * itself, {"cross": cross, "self": itself})

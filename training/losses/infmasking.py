@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from training.losses.comm import alignment_terms
+from training.losses.entropy import entropy
 from training.losses.result import Loss, full_precision
 
 
@@ -27,12 +28,15 @@ def infmasking(
     epoch: int,
     max_epochs: int,
     weights: Sequence[float] | None = None,
+    entropy_penalty: float = 0.0,
 ) -> Loss:
     """Σ wᵢ termᵢ / (M + 3) over [mask 1, mask 2, align 1 … align M, align fused]; all weights 1 by default.
 
     z1, z2: for either augmentation M + 1 tensors (B, D), the last the unmasked fusion.
     masked1, masked2: (T, B, D), masked fusions of the same augmentation as z1 and z2.
     epoch: from 0; the spread of the masked views counts with mask_lambda · (epoch + 1) / max_epochs.
+    entropy_penalty: how much the mean entropy of all unmasked views, of both augmentations, is taken off the loss. The
+    published code has such an option and no published run uses it.
     """
     spread_weight = mask_lambda * (epoch + 1) / max_epochs
     terms = {
@@ -43,7 +47,11 @@ def infmasking(
     values = torch.stack(list(terms.values()))
     if weights is not None:
         values = values * values.new_tensor(weights)
-    return Loss(values.mean(), terms)
+    loss = values.mean()
+    if entropy_penalty:
+        terms["entropy"] = torch.stack([entropy(view) for view in (*z1, *z2)]).mean()
+        loss = loss - entropy_penalty * terms["entropy"]
+    return Loss(loss, terms)
 
 
 @full_precision

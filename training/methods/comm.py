@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from training.losses import Loss, comm
-from training.methods.method import FusedMethod, Inputs, When
+from training.methods.method import Batch, ProjectedMethod, When
 from training.spec import CoMM as CoMMSpec
 from training.spec import TrainSpec
 
 
-class CoMM(FusedMethod):
+class CoMM(ProjectedMethod):
     def __init__(self, spec: TrainSpec, vocabulary: int) -> None:
         super().__init__(spec, vocabulary)
         assert isinstance(spec.method, CoMMSpec)
         self.options = spec.method
 
-    def forward(self, views: list[Inputs], when: When) -> Loss:
-        tokens, there = self.tokens_of_both(views)
+    def forward(self, batch: Batch, when: When) -> Loss:
+        tokens, there = self.tokens_of_both(batch.views)
         keep, sees = self.clean_views(tokens)
         z1, z2 = self.project(self.fusion.forward_views(tokens, keep, sees, there))  # (M + 1, B, out) each
         return comm(list(z1), list(z2), self.options.temperature)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from training.losses import Loss, cross_modal
-from training.methods.method import Inputs, Method, When
-from training.modules.encoders import Encoder, TextEncoder, build_encoder
+from training.methods.method import Batch, Inputs, Method, View, When
+from training.methods.towers import side_by_side
+from training.modules.encoders import build_encoder
+from training.modules.pooling import Pooled
+from training.spec import SLIP as SLIPSpec
 from training.spec import Cross as CrossSpec
 from training.spec import TrainSpec
 
@@ -17,12 +21,11 @@ from training.spec import TrainSpec
 class Cross(Method):
     """The embedding is both projections side by side, before normalisation; zeros stand for an absent modality."""
 
-    n_views = 1
-    augmentation = "crop"
+    views: ClassVar[tuple[View, ...]] = ("crop",)
 
     def __init__(self, spec: TrainSpec, vocabulary: int) -> None:
         super().__init__(spec.dataset.modalities)
-        assert isinstance(spec.method, CrossSpec)
+        assert isinstance(spec.method, CrossSpec | SLIPSpec)
         width = spec.method.projection_dim
         self.pooled, self.projections = nn.ModuleDict(), nn.ModuleDict()
         for modality in self.modalities:
@@ -33,13 +36,12 @@ class Cross(Method):
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self.embedding_dim = width * len(self.modalities)
 
-    def forward(self, views: list[Inputs], when: When) -> Loss:
-        a, b = self._projected(views[0])
+    def forward(self, batch: Batch, when: When) -> Loss:
+        a, b = self._projected(batch.views[0])
         return cross_modal(a, b, self.log_scale.exp())
 
     def embed(self, inputs: Inputs, present: Tensor) -> Tensor:
-        parts = self._projected(inputs)
-        return torch.cat([part * present[:, m : m + 1] for m, part in enumerate(parts)], dim=1)
+        return side_by_side(self._projected(inputs), present)
 
     def after_step(self) -> None:
         """The scale stays within [1, 100], as CLIP's."""
@@ -48,26 +50,3 @@ class Cross(Method):
 
     def _projected(self, inputs: Inputs) -> list[Tensor]:
         return [self.projections[m.name](self.pooled[m.name](inputs[m.name])) for m in self.modalities]
-
-
-class Pooled(nn.Module):
-    """One vector per sample: a linear layer over all parts of an image, the mean over the tokens of a text."""
-
-    LATENT = 256
-
-    def __init__(self, encoder: Encoder) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.width = self.LATENT
-        if isinstance(encoder, TextEncoder):
-            self.width = encoder.width
-        else:
-            self.latent = nn.Linear(encoder.grid[0] * encoder.grid[1] * encoder.width, self.LATENT)
-
-    def forward(self, x: Tensor) -> Tensor:
-        parts = self.encoder(x)
-        if not isinstance(self.encoder, TextEncoder):
-            pooled: Tensor = self.latent(parts.flatten(1))
-            return pooled
-        there = (x != 0).unsqueeze(-1).to(parts.dtype)
-        return (parts * there).sum(1) / there.sum(1).clamp_min(1)

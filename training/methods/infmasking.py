@@ -1,56 +1,71 @@
-"""InfMasking (arXiv:2509.25270): CoMM, and T randomly masked fusions per augmentation that the unmasked one must match."""
+"""InfMasking (arXiv:2509.25270): CoMM, and T randomly masked fusions per augmentation that the unmasked one must match.
+
+Only the masked views of all modalities together are computed: the published code also masks each modality alone, and
+its loss reads none of those.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from training.losses import Loss, infmasking
-from training.methods.method import FusedMethod, Inputs, When
+from training.methods.method import Batch, ProjectedMethod, When
+from training.modules.masking import drawn_ratios, random_keep
 from training.spec import InfMasking as InfMaskingSpec
 from training.spec import TrainSpec
 
 
-class InfMasking(FusedMethod):
+class InfMasking(ProjectedMethod):
     def __init__(self, spec: TrainSpec, vocabulary: int) -> None:
         super().__init__(spec, vocabulary)
         assert isinstance(spec.method, InfMaskingSpec)
         self.options = spec.method
 
-    def forward(self, views: list[Inputs], when: When) -> Loss:
-        tokens, there = self.tokens_of_both(views)
+    def forward(self, batch: Batch, when: When) -> Loss:
+        options = self.options
+        tokens, there = self.tokens_of_both(batch.views)
         keep, sees = self.clean_views(tokens)
-        masks = [random_keep(self.options.n_masks, each, self.options.mask_ratio) for each in tokens]
+        ratios = drawn_ratios(options.mask_ratio, [modality.name for modality in self.modalities])
+        masks = [random_keep(options.n_masks, *each) for each in zip(tokens, ratios, strict=True)]
         keep = [torch.cat([clean, masked]) for clean, masked in zip(keep, masks, strict=True)]
-        sees = torch.cat(
-            [sees, sees[-1:].expand(self.options.n_masks, -1)]
-        )  # masked views see every modality
+        sees = torch.cat([sees, sees[-1:].expand(options.n_masks, -1)])  # masked views see every modality
 
-        z1, z2 = self.project(
-            self.fusion.forward_views(tokens, keep, sees, there)
-        )  # (M + 1 + T, B, out) each
+        z1, z2 = self.projected(tokens, keep, sees, there)  # (M + 1 + T, B, out) each
         clean = len(tokens) + 1
         return infmasking(
             list(z1[:clean]),
             list(z2[:clean]),
             z1[clean:],
             z2[clean:],
-            temperature=self.options.temperature,
-            mask_lambda=self.options.mask_lambda,
-            epoch=when.epoch,
+            temperature=options.temperature,
+            mask_lambda=options.mask_lambda,
+            epoch=when.epoch if options.lambda_schedule == "linear" else when.max_epochs - 1,
             max_epochs=when.max_epochs,
-            weights=self.options.weights,
+            weights=options.weights,
+            entropy_penalty=options.entropy_penalty,
         )
 
+    def projected(
+        self, tokens: list[Tensor], keep: list[Tensor], sees: Tensor, there: list[Tensor] | None
+    ) -> tuple[Tensor, Tensor]:
+        """(V, B, out) of all views, for either augmentation; in chunks when the options say so.
 
-def random_keep(n_masks: int, tokens: Tensor, mask_ratio: float) -> Tensor:
-    """(T, B, L) booleans, true for int(L · (1 − mask_ratio)) random tokens of each sample: (B, L, D).
+        Views do not know of one another, neither in the fusion nor in the head, so a chunk is what it would be in one
+        piece. Of a chunk only the output is held; the backward pass computes its inside again.
+        """
 
-    The number is cut, not rounded, as published: of 50 tokens, ratio 0.8 keeps 9 because 1 − 0.8 < 0.2 in floats, and
-    the only token of a one-token modality is always hidden. Padding may be among the kept.
-    """
-    batch, length = tokens.shape[:2]
-    kept = int(length * (1 - mask_ratio))
-    chosen = torch.rand(n_masks, batch, length, device=tokens.device).argsort(dim=-1)[..., :kept]
-    keep = torch.zeros(n_masks, batch, length, dtype=torch.bool, device=tokens.device)
-    return keep.scatter_(-1, chosen, value=True)
+        def of(keep: list[Tensor], sees: Tensor) -> tuple[Tensor, Tensor]:
+            return self.project(self.fusion.forward_views(tokens, keep, sees, there))
+
+        size = self.options.views_per_chunk
+        if size is None:
+            return of(keep, sees)
+        chunks = zip(zip(*(each.split(size) for each in keep), strict=True), sees.split(size), strict=True)
+        parts = [
+            checkpoint(of, list(some), their, use_reentrant=False, preserve_rng_state=False)
+            for some, their in chunks
+        ]
+        one, two = zip(*parts, strict=True)
+        return torch.cat(one), torch.cat(two)

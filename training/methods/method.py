@@ -11,13 +11,24 @@ from torch import Tensor, nn
 
 from training.losses import Loss
 from training.modules.adapters import PatchAdapter, SequenceAdapter
-from training.modules.encoders import TextEncoder, build_encoder
+from training.modules.encoders import TextEncoder, build_encoder, encode
 from training.modules.fusion import FusionTransformer
 from training.modules.heads import ProjectionHead
 from training.spec import Modality, Model, TrainSpec
 
 Inputs = Mapping[str, Tensor]
 """By modality: images (B, C, H, W) normalised, texts (B, L) token ids with zeros for padding."""
+View = Literal["plain", "crop", "full"]
+"""How strongly a view of a sample is augmented: not, by cropping alone, or fully."""
+
+
+class Batch(NamedTuple):
+    """What a step is given of its samples."""
+
+    views: list[Inputs]
+    """As many as the method's `views`, in that order."""
+    labels: Mapping[str, Tensor]
+    """Task → classes (B,), of the method's `tasks` alone: empty unless the method is supervised."""
 
 
 class When(NamedTuple):
@@ -25,15 +36,23 @@ class When(NamedTuple):
 
     epoch: int
     max_epochs: int
+    turn: int = 0
+    """Which of the step's turns this is, for methods with more than one."""
 
 
 class Method(nn.Module, ABC):
-    """Called with augmented views of a batch it gives the loss; `embed` gives the representation."""
+    """Called with a batch it gives the loss; `embed` gives the representation.
 
-    n_views: ClassVar[int]
-    """Augmented views of each sample that a step needs."""
-    augmentation: ClassVar[Literal["full", "crop"]]
-    """How strongly they are augmented: `full`, or `crop` alone."""
+    A step is one turn: loss, backward, optimizer. A method with parts that learn by a loss of their own takes more
+    turns; each moves the parameters that its loss reaches and no others, all with the one optimizer, which passes over
+    parameters without a gradient. So there is nothing besides to save for a run to be resumed.
+    """
+
+    views: ClassVar[tuple[View, ...]]
+    """The views of each sample that a step needs."""
+    turns: int = 1
+    tasks: tuple[str, ...] = ()
+    """The tasks whose labels the method learns from."""
     embedding_dim: int
 
     def __init__(self, modalities: tuple[Modality, ...]) -> None:
@@ -41,7 +60,7 @@ class Method(nn.Module, ABC):
         self.modalities = modalities
 
     @abstractmethod
-    def forward(self, views: list[Inputs], when: When) -> Loss: ...
+    def forward(self, batch: Batch, when: When) -> Loss: ...
 
     @abstractmethod
     def embed(self, inputs: Inputs, present: Tensor) -> Tensor:
@@ -68,12 +87,15 @@ class Tokens(nn.Module):
                 else PatchAdapter(encoder.width, model.dim, encoder.grid)
             )
 
-    def forward(self, inputs: Inputs) -> tuple[list[Tensor], list[Tensor]]:
-        """Per modality tokens (B, Lₘ, D), and booleans (B, Lₘ) that are false for padding."""
+    def forward(self, inputs: Inputs, n_views: int = 1) -> tuple[list[Tensor], list[Tensor]]:
+        """Per modality tokens (B, Lₘ, D), and booleans (B, Lₘ) that are false for padding.
+
+        n_views: how many views lie one after the other in the batch, which an encoder's batch-norms must know.
+        """
         tokens, there = [], []
         for modality in self.modalities:
             raw = inputs[modality.name]
-            own = self.adapters[modality.name](self.encoders[modality.name](raw))
+            own = self.adapters[modality.name](encode(self.encoders[modality.name], raw, n_views))
             tokens.append(own)
             there.append(
                 raw != 0 if modality.kind == "text" else torch.ones_like(own[..., 0], dtype=torch.bool)
@@ -82,18 +104,13 @@ class Tokens(nn.Module):
 
 
 class FusedMethod(Method):
-    """What CoMM and InfMasking share: tokens, a fusion transformer, one projection head for every view."""
-
-    n_views = 2
-    augmentation = "full"
+    """Tokens of all modalities and a fusion transformer, whose output is the embedding."""
 
     def __init__(self, spec: TrainSpec, vocabulary: int) -> None:
         super().__init__(spec.dataset.modalities)
         model = spec.model
-        self.ignores_padding = spec.protocol == "reference"
         self.tokens = Tokens(self.modalities, model, vocabulary)
         self.fusion = FusionTransformer(model.dim, model.heads, model.layers)
-        self.head = ProjectionHead(model.dim, model.head_hidden, model.head_out)
         self.embedding_dim = model.dim
 
     def embed(self, inputs: Inputs, present: Tensor) -> Tensor:
@@ -102,13 +119,29 @@ class FusedMethod(Method):
         embedding: Tensor = self.fusion(tokens, there)
         return embedding
 
+    def fused(self, inputs: Inputs) -> Tensor:
+        """The embedding (B, D) of samples that have every modality."""
+        return self.embed(inputs, _all_present(inputs, self.modalities))
+
+
+class ProjectedMethod(FusedMethod):
+    """What CoMM and InfMasking share: two full views, and one projection head for all their fusions."""
+
+    views = ("full", "full")
+
+    def __init__(self, spec: TrainSpec, vocabulary: int) -> None:
+        super().__init__(spec, vocabulary)
+        model = spec.model
+        self.ignores_padding = spec.protocol == "reference"
+        self.head = ProjectionHead(model.dim, model.head_hidden, model.head_out)
+
     def tokens_of_both(self, views: list[Inputs]) -> tuple[list[Tensor], list[Tensor] | None]:
         """Tokens of both augmentations, one after the other in the batch: one pass through each encoder.
 
         The published training passes no padding mask to the fusion; protocol `reference` does the same.
         """
         both = {m.name: torch.cat([view[m.name] for view in views]) for m in self.modalities}
-        tokens, there = self.tokens(both)
+        tokens, there = self.tokens(both, len(views))
         return tokens, None if self.ignores_padding else there
 
     def clean_views(self, tokens: list[Tensor]) -> tuple[list[Tensor], Tensor]:
@@ -126,3 +159,8 @@ class FusedMethod(Method):
         views, both, _ = fused.shape
         projected = self.head(fused.view(2 * views, both // 2, -1)).unflatten(0, (views, 2))
         return projected[:, 0], projected[:, 1]
+
+
+def _all_present(inputs: Inputs, modalities: tuple[Modality, ...]) -> Tensor:
+    first = inputs[modalities[0].name]
+    return torch.ones(len(first), len(modalities), dtype=torch.bool, device=first.device)

@@ -1,0 +1,163 @@
+"""Encoders: the published shapes, each view its own batch to batch-norms, and no step that sees what it must not."""
+
+from __future__ import annotations
+
+import copy
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from training.modules.encoders import (
+    AffectEncoder,
+    AlexNetEncoder,
+    ForceEncoder,
+    GRUEncoder,
+    MLPEncoder,
+    ProprioceptionEncoder,
+    ResNetEncoder,
+    ViTEncoder,
+    build_encoder,
+    encode,
+)
+from training.modules.pooling import Pooled
+from training.spec import Modality, Model
+
+
+def parameters(module: nn.Module) -> int:
+    return sum(each.numel() for each in module.parameters())
+
+
+@pytest.mark.parametrize(
+    ("encoder", "size", "parts", "width", "count"),
+    [
+        (ResNetEncoder(3, 128, 18), 128, 16, 512, 11_176_512),
+        (ResNetEncoder(3, 64, 50), 64, 4, 2048, 23_508_032),
+        (AlexNetEncoder(3, 224), 224, 36, 256, 2_469_696),
+    ],
+    ids=["ResNet-18", "ResNet-50", "AlexNet"],
+)
+def test_image_encoders_have_the_published_shapes(
+    encoder: nn.Module, size: int, parts: int, width: int, count: int
+) -> None:
+    assert parameters(encoder) == count
+    with torch.no_grad():
+        assert encoder(torch.randn(2, 3, size, size)).shape == (2, parts, width)
+    assert encoder.grid == (parts**0.5, parts**0.5)
+    assert encoder.width == width
+
+
+@pytest.mark.parametrize("size", [33, 48, 64, 100])
+def test_the_grid_of_a_resnet_is_what_comes_out(size: int) -> None:
+    encoder = ResNetEncoder(1, size, 18)
+    with torch.no_grad():
+        parts = encoder(torch.randn(1, 1, size, size)).shape[1]
+    assert parts == encoder.grid[0] * encoder.grid[1]
+
+
+@pytest.mark.parametrize(("depth", "n_views"), [(18, 2), (50, 3)])
+def test_a_resnet_sees_views_in_one_pass_as_in_one_pass_each(depth: int, n_views: int) -> None:
+    torch.manual_seed(0)
+    together = ResNetEncoder(1, 16, depth).double()
+    for norm in together.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            nn.init.uniform_(norm.weight)  # a fresh block is the identity, which would prove little
+    one_by_one = copy.deepcopy(together)
+    views = [torch.randn(4, 1, 16, 16, dtype=torch.float64) * (i + 1) for i in range(n_views)]
+
+    fast = encode(together, torch.cat(views), n_views)
+    slow = torch.cat([one_by_one(view) for view in views])
+    assert torch.allclose(fast, slow, atol=1e-10)
+    for (name, mine), theirs in zip(
+        together.state_dict().items(), one_by_one.state_dict().values(), strict=True
+    ):
+        assert torch.allclose(mine, theirs, atol=1e-12), name  # running statistics included
+
+    probe = torch.randn_like(fast)
+    mine, theirs = (
+        torch.autograd.grad((out * probe).sum(), list(net.parameters()))
+        for out, net in ((fast, together), (slow, one_by_one))
+    )
+    assert all(torch.allclose(a, b, rtol=1e-7, atol=1e-8) for a, b in zip(mine, theirs, strict=True))
+
+
+def test_a_resnet_embeds_a_sample_as_if_it_were_alone() -> None:
+    encoder = ResNetEncoder(1, 16, 18).double()
+    images = torch.randn(5, 1, 16, 16, dtype=torch.float64)
+    encoder(images)
+    encoder.eval()
+    assert torch.allclose(encoder(images)[2], encoder(images[2:3])[0], atol=1e-12)
+
+
+def test_a_vision_transformer_gives_a_part_per_patch_and_knows_their_places() -> None:
+    encoder = ViTEncoder(3, 16, patch=4, width=24, layers=2).double()
+    image = torch.randn(1, 3, 16, 16, dtype=torch.float64)
+    parts = encoder(image)
+    assert parts.shape == (1, 16, 24)
+    mirrored = encoder(image.flip(-1)).view(1, 4, 4, 24).flip(2).reshape(1, 16, 24)
+    assert not torch.allclose(parts, mirrored)
+
+
+def test_patches_that_do_not_divide_the_image_are_refused() -> None:
+    with pytest.raises(ValueError, match="patches of 3 pixels do not divide an image of 16"):
+        ViTEncoder(3, 16, patch=3)
+
+
+@pytest.mark.parametrize(
+    ("name", "width"), [("conv", 256), ("resnet18", 512), ("resnet50", 2048), ("vit", 192), ("auto", 256)]
+)
+def test_every_image_encoder_can_be_asked_for_and_pooled(name: str, width: int) -> None:
+    image = Modality(name="image", kind="image", channels=1, size=16)
+    pooled = Pooled(build_encoder(image, Model.model_validate({"encoder": name}), 0))
+    assert pooled.width == width
+    with torch.no_grad():
+        assert pooled(torch.randn(6, 1, 16, 16), n_views=2).shape == (6, width)
+
+
+def padded(x: Tensor, by: int) -> Tensor:
+    return torch.cat([x, 7 * torch.ones(len(x), by, x.shape[2], dtype=x.dtype)], dim=1)
+
+
+def test_padding_has_no_influence_on_the_affect_transformer_when_it_is_told_of_it() -> None:
+    encoder = AffectEncoder(20, layers=2, hidden=32).double().eval()
+    x = torch.randn(3, 5, 20, dtype=torch.float64)
+    there = torch.arange(9) < torch.tensor([[5]] * 3)
+    assert torch.allclose(encoder(padded(x, 4), there)[:, :5], encoder(x), atol=1e-10)
+    assert not torch.allclose(encoder(padded(x, 4))[:, :5], encoder(x), atol=1e-3)
+    assert encoder(x, torch.zeros(3, 5, dtype=torch.bool)).isfinite().all()
+
+
+def test_the_affect_transformer_is_the_published_one() -> None:
+    per_layer = 4 * 40 * 40 + 4 * 40 + 2 * 40 * 2048 + 2048 + 40 + 4 * 40
+    assert parameters(AffectEncoder(371)) == 371 * 40 + 5 * per_layer
+    assert all(
+        isinstance(each, nn.TransformerEncoderLayer) and each.norm_first for each in AffectEncoder(20).layers
+    )
+
+
+def test_padding_after_a_series_has_no_influence_on_the_gru() -> None:
+    encoder = GRUEncoder(12, 16).double()
+    x = torch.randn(3, 24, 12, dtype=torch.float64)
+    assert encoder(x).shape == (3, 24, 16)
+    assert torch.allclose(encoder(padded(x, 5))[:, :24], encoder(x), atol=1e-12)
+
+
+def test_a_force_part_sees_all_its_readings_and_none_after_them() -> None:
+    encoder = ForceEncoder(16).double()
+    readings = torch.randn(1, 96, 6, dtype=torch.float64, requires_grad=True)
+    parts = encoder(readings)
+    assert parts.shape == (1, 3, 16)
+    for t in range(3):
+        (slope,) = torch.autograd.grad(parts[0, t].sum(), readings, retain_graph=True)
+        seen = (slope[0].abs().sum(-1) > 0).nonzero().flatten().tolist()
+        assert seen == list(range(32 * t, 32 * t + 32))
+
+
+def test_tables_and_proprioception_give_one_part() -> None:
+    table, state = MLPEncoder(5, (10, 10)), ProprioceptionEncoder(128)
+    assert table(torch.randn(3, 5)).shape == (3, 1, 10)
+    assert parameters(table) == 5 * 10 + 10 + 10 * 10 + 10
+    assert state(torch.randn(3, 8)).shape == (3, 1, 128)
+    widths = (8, 32, 64, 128, 128)
+    assert parameters(state) == sum(a * b + b for a, b in pairwise(widths))

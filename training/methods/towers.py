@@ -1,0 +1,50 @@
+"""What the methods without fusion share: a tower per modality, and an embedding that puts them side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from training.methods.method import Inputs, Method
+from training.modules.encoders import build_encoder
+from training.modules.pooling import Pooled
+from training.spec import Modality, TrainSpec
+
+
+class TowerMethod(Method):
+    """The embedding is every modality's pooled encoder output, before any head; zeros stand for an absent one."""
+
+    def __init__(
+        self, spec: TrainSpec, vocabulary: int, modalities: tuple[Modality, ...] | None = None
+    ) -> None:
+        """modalities: those that the method sees; all of the dataset by default."""
+        super().__init__(modalities or spec.dataset.modalities)
+        self.pooled = nn.ModuleDict(
+            {each.name: Pooled(build_encoder(each, spec.model, vocabulary)) for each in self.modalities}
+        )
+        self.embedding_dim = sum(self.widths)
+
+    @property
+    def widths(self) -> list[int]:
+        return [pooled.width for pooled in self.pooled.values() if isinstance(pooled, Pooled)]
+
+    def encoded(self, inputs: Inputs, n_views: int = 1) -> list[Tensor]:
+        """Per modality (V · B, width) of V views that lie one after the other in the batch."""
+        return [self.pooled[each.name](inputs[each.name], n_views) for each in self.modalities]
+
+    def encoded_views(self, views: Sequence[Inputs]) -> list[Tensor]:
+        """Per modality (V, B, width) of V views, in one pass through each encoder."""
+        names = [each.name for each in self.modalities]
+        together = {name: torch.cat([view[name] for view in views]) for name in names}
+        encoded = self.encoded(together, len(views))
+        return [each.unflatten(0, (len(views), -1)) for each in encoded]
+
+    def embed(self, inputs: Inputs, present: Tensor) -> Tensor:
+        return side_by_side(self.encoded(inputs), present)
+
+
+def side_by_side(parts: Sequence[Tensor], present: Tensor) -> Tensor:
+    """(B, sum of widths): each modality's (B, width), zeros where it is absent by present (B, M)."""
+    return torch.cat([part * present[:, m : m + 1] for m, part in enumerate(parts)], dim=1)

@@ -1,0 +1,56 @@
+"""The kinds of run: train, probe, export; and a spec's fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from training.spec.base import Protocol, RunName, Seed, Spec, whole
+from training.spec.train import TrainSpec
+
+
+class ProbeSpec(Spec):
+    """Fit linear probes on the embeddings of a trained model and score them on test data."""
+
+    run: RunName
+    """The training run (job id) whose checkpoint is probed."""
+    checkpoint: Literal["last", "best"] | Annotated[int, whole(0, 2**31)] = "last"
+    """`best` by the training's own rule, `last`, or a step."""
+    tasks: tuple[str, ...] | None = None
+    """All tasks of the dataset by default."""
+    protocol: Protocol = "strict"
+    seed: Seed = 42
+    """Draws the probe's train/selection split."""
+    threads: Annotated[int, whole(1, 256)] | None = None
+
+
+class ExportSpec(Spec):
+    """Write a trained model as ONNX, compare it with torch, and publish it under a name."""
+
+    run: RunName
+    checkpoint: Literal["last", "best"] | Annotated[int, whole(0, 2**31)] = "last"
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+    """Lower-case letters, digits, dot, dash and underscore. Each export under a name is a new version of it."""
+    tolerance: Annotated[float, Field(gt=0, le=0.01)] = 1e-4
+    """Largest difference to torch, in any number of any embedding, with which a model may be published."""
+    threads: Annotated[int, whole(1, 256)] | None = None
+
+
+Kind = Literal["train", "probe", "export"]
+AnySpec = TrainSpec | ProbeSpec | ExportSpec
+SPECS: dict[Kind, type[TrainSpec] | type[ProbeSpec] | type[ExportSpec]] = {
+    "train": TrainSpec,
+    "probe": ProbeSpec,
+    "export": ExportSpec,
+}
+
+
+def spec_hash(spec: AnySpec, *, with_seed: bool = True) -> str:
+    """Equal for equal work. Without the seed it names the group whose members differ by their seed only."""
+    content = spec.model_dump(mode="json")
+    if not with_seed:
+        content.pop("seed", None)
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
