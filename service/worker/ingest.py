@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from models_store.store import ModelStore
 from pydantic import ValidationError
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from models_store.store import ModelStore
 from service import jobs, leases, metrics, models
 from service.tables import Checkpoint, Job, Model, ProbeResult
 from training.events import (
