@@ -24,6 +24,15 @@ from service.embedded_redis import EmbeddedRedis
 from service.settings import Settings
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is long anyway runs on SQLite in `make test`, and on PostgreSQL too in `make test-all`."""
+    for item in items:
+        database = getattr(item, "callspec", None) and item.callspec.params.get("database_url")
+        if item.get_closest_marker("long") and database == "postgres":
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """A PostgreSQL server's URI, ending with the database `postgres`."""

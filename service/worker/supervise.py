@@ -34,6 +34,8 @@ from training.spec import SPECS, Kind
 log = logging.getLogger(__name__)
 
 TICK_S = 0.2
+READ_S = 0.5
+"""Between readings of a run's events: many at once cost little more than one."""
 LOOK_S = 1.0
 """Between looks whether somebody wants the job cancelled."""
 SURE_OF_LEASE = 2 / 3
@@ -65,7 +67,7 @@ class Supervisor:
         self._kind = cast(Kind, lease.kind)
         self._run_dir = RunDir(place.settings.runs_dir.resolve() / lease.job_id)
         self._ingest = Ingest(self._run_dir, place.store)
-        self._renewed_at = self._heard_at = self._looked_at = time.monotonic()
+        self._renewed_at = self._heard_at = self._looked_at = self._read_at = time.monotonic()
         self._offset = 0
         self._stop: Stop | None = None
         self._stop_at = 0.0
@@ -150,8 +152,8 @@ class Supervisor:
 
     def _attend(self, runner: Runner) -> None:
         now = time.monotonic()
-        if self._ingest.has_news(self._offset):
-            self._heard_at = now
+        if now - self._read_at >= READ_S and self._ingest.has_news(self._offset):
+            self._heard_at = self._read_at = now
             self._try(self._read_all)
         if now - self._renewed_at >= self._settings.heartbeat_s:
             self._try(self._renew)

@@ -23,6 +23,7 @@ from service.up import LocalService
 from tests.faults.history import SPEC, TOTAL, check, last_attempt, row, until
 from training.run_dir import RunDir
 
+pytestmark = pytest.mark.long
 SEED = os.environ.get("FUSEBOX_FAULT_SEED") or secrets.token_hex(4)
 PATIENCE_S = 120
 

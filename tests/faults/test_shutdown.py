@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from service.client import Client
 from service.db import Sessions
 from service.settings import Settings
@@ -10,6 +12,7 @@ from tests.faults.history import SPEC, check, row, until
 from training.run_dir import RunDir
 
 
+@pytest.mark.long
 def test_a_training_goes_on_after_the_service_was_stopped_and_started(
     settings: Settings, sessions: Sessions, expected_weights: str
 ) -> None:

@@ -1,6 +1,6 @@
 """Views of digits: small enough that a digit stays the digit it is, so no mirroring and no tight crops.
 
-Nothing is erased either: on 8 × 8 pixels it costs InfMasking ten points of synergy (docs/log.md).
+Nothing is erased either: a few pixels of an 8 × 8 scan may be all that tells two digits apart.
 """
 
 from __future__ import annotations

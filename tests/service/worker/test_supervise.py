@@ -22,6 +22,7 @@ from service.worker.supervise import Supervisor, Workplace
 from tests.service.worker.places import SMALL, a_job, a_lease, a_place, a_row
 from training.run_dir import RunDir
 
+pytestmark = pytest.mark.long
 LONG = {**SMALL, "epochs": 5000, "checkpoints": {"every_steps": 5}}
 
 
