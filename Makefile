@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 ARGS ?=
+# Two files of tests at once: much of a test is waiting for processes. What a file shares is made once.
+PARALLEL ?= --numprocesses 2 --dist loadfile
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 
 .PHONY: help demo serve test test-all browser check bench format clean
@@ -29,10 +31,10 @@ serve: .venv/run.stamp  ## API, worker and private Redis on this machine
 	@$(BIN)/fusebox up $(ARGS)
 
 test: .venv/dev.stamp  ## the tests, without the slow ones
-	@$(BIN)/python -m pytest -m "not slow and not gpu" $(ARGS)
+	@$(BIN)/python -m pytest -m "not slow and not gpu" $(PARALLEL) $(ARGS)
 
 test-all: .venv/dev.stamp  ## every test that needs no GPU
-	@$(BIN)/python -m pytest -m "not gpu" $(ARGS)
+	@$(BIN)/python -m pytest -m "not gpu" $(PARALLEL) $(ARGS)
 
 browser:  ## install Debian's Chromium, which the tests of the dashboard drive
 	@test -x /usr/bin/chromium || { $(SUDO) apt-get update -qq && \

@@ -125,6 +125,7 @@ def test_everything_is_killed_more_than_once_and_nothing_is_lost(fault: Fault, e
     fault.outcomes(expected_weights)
 
 
+@pytest.mark.slow
 def test_who_asks_again_with_the_same_key_after_a_killed_api_gets_the_same_job(
     fusebox: LocalService, sessions: Sessions, tmp_path: Path
 ) -> None:

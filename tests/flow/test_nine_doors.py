@@ -94,7 +94,7 @@ def test_from_a_request_to_an_embedding(client: Client, fusebox: LocalService, t
     assert json.dumps(client.ready()["status"]) == '"ok"'
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_every_method_walks_through_on_pairs(client: Client) -> None:
     for method in ("comm", "cross"):
         spec = {**SMALL, "method": method, "dataset": {"name": "digits", "n_pairs": 256, "biased": True}}
@@ -104,7 +104,7 @@ def test_every_method_walks_through_on_pairs(client: Client) -> None:
         assert inputs == ["image1", "image2"]
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_cancelled_training_can_be_retried_to_its_end(client: Client) -> None:
     job = client.submit("train", {**SMALL, "epochs": 60, "checkpoints": {"every_steps": 5}})
     for event in client.events(job["id"]):

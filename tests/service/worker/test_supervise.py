@@ -153,6 +153,7 @@ def test_a_run_that_cannot_succeed_fails_once_with_its_reason(place: Workplace) 
     assert "at step" in (job.error or "")
 
 
+@pytest.mark.slow
 def test_a_runner_that_hangs_is_killed_and_tried_again(settings: Settings, sessions: Sessions) -> None:
     # The runner's start alone, in which it imports torch and says nothing, may take as long as this.
     place = a_place(settings.model_copy(update={"stall_s": 20.0, "cancel_grace_s": 0.5}), sessions)
