@@ -32,8 +32,9 @@ addEventListener("securitypolicyviolation", (event) => window.violations.push(`$
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """While it is there an event loop runs in this thread, so that it must not outlive the tests of its file."""
     if not CHROMIUM.exists():
         if os.environ.get("CI"):
             pytest.fail("no /usr/bin/chromium: .ci/run must call `make browser` before the tests")

@@ -54,7 +54,13 @@ def test_training_in_bfloat16_gives_finite_losses(tmp_path: Path) -> None:
     assert len(curve(run_dir)) == 8
 
 
-@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "asked to stop"])
+@pytest.mark.parametrize(
+    "blow",
+    [
+        pytest.param(signal.SIGKILL, id="killed"),
+        pytest.param(signal.SIGTERM, id="asked to stop", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("form", ["pairs", pytest.param("captions", marks=pytest.mark.slow)])
 def test_an_interrupted_run_ends_with_the_weights_and_curves_of_an_undisturbed_one(
     tmp_path: Path, blow: signal.Signals, form: str
