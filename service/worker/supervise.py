@@ -160,8 +160,7 @@ class Supervisor:
         if now - self._looked_at >= LOOK_S:
             self._looked_at = now
             self._try(self._look)
-        if now - self._renewed_at > self._settings.lease_s * SURE_OF_LEASE:
-            raise FencedError(f"the lease on {self._lease.job_id} could not be renewed in time")
+        self._assert_sure_of_lease()
         if self._place.draining.is_set():
             self._ask_to_stop("drain")
         if now - self._heard_at > self._settings.stall_s:
@@ -199,6 +198,10 @@ class Supervisor:
             raise FencedError(f"the lease on {self._lease.job_id} has passed to somebody else")
         if state == "cancelling":
             self._ask_to_stop("cancel")
+
+    def _assert_sure_of_lease(self) -> None:
+        if time.monotonic() - self._renewed_at > self._settings.lease_s * SURE_OF_LEASE:
+            raise FencedError(f"the lease on {self._lease.job_id} could not be renewed in time")
 
     def _read_all(self) -> None:
         """Everything that stands in the events by now, in transactions of bounded size. Each renews the lease too."""
@@ -248,8 +251,7 @@ class Supervisor:
     def _insist(self, step: Callable[[], None]) -> None:
         """Tries until it is done. Raises FencedError when the lease runs out meanwhile."""
         while not self._try(step):
-            if time.monotonic() - self._renewed_at > self._settings.lease_s * SURE_OF_LEASE:
-                raise FencedError(f"the lease on {self._lease.job_id} could not be renewed in time")
+            self._assert_sure_of_lease()
             time.sleep(TICK_S)
 
 

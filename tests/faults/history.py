@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +38,6 @@ def undisturbed(folder: Path) -> str:
 def weights(run_dir: RunDir) -> str:
     folder = checkpoint.folder_of(run_dir, checkpoint.steps(run_dir)[-1])
     return hashlib.sha256((folder / checkpoint.WEIGHTS).read_bytes()).hexdigest()
-
-
-def until(true: Callable[[], bool], patience_s: float) -> None:
-    deadline = time.monotonic() + patience_s
-    while not true():
-        assert time.monotonic() < deadline, f"it did not come to that within {patience_s:g} s"
-        time.sleep(0.05)
 
 
 def row(sessions: Sessions, job_id: str) -> Job:

@@ -20,7 +20,8 @@ from service.client import Client, UnreachableError
 from service.db import Sessions
 from service.settings import Settings
 from service.up import LocalService
-from tests.faults.history import SPEC, TOTAL, check, last_attempt, row, until
+from tests.faults.history import SPEC, TOTAL, check, last_attempt, row
+from tests.processes import eventually
 from training.run_dir import RunDir
 
 pytestmark = pytest.mark.long
@@ -48,7 +49,7 @@ class Fault:
     def await_random_moment(self) -> None:
         """Some step of the training, early enough that something is left to do."""
         step = self.random.randrange(1, TOTAL // 2)
-        until(lambda: int(row(self.sessions, self.job_id).progress.get("step", 0)) >= step, PATIENCE_S)
+        eventually(lambda: int(row(self.sessions, self.job_id).progress.get("step", 0)) >= step, PATIENCE_S)
         time.sleep(self.random.uniform(0, 0.5))
 
     def kill_runner(self) -> None:
@@ -61,7 +62,7 @@ class Fault:
         os.kill(self.fusebox.pids[part], signal.SIGKILL)
 
     def await_end(self) -> None:
-        until(
+        eventually(
             lambda: row(self.sessions, self.job_id).state in ("succeeded", "failed", "cancelled"), PATIENCE_S
         )
 
@@ -106,7 +107,7 @@ def test_a_flushed_redis_loses_neither_running_nor_queued_jobs(
     fault.await_random_moment()
     redis.Redis.from_url(redis_url).flushall()
     assert fault.outcomes(expected_weights) == ["succeeded"]
-    until(lambda: row(fault.sessions, waiting).state == "succeeded", PATIENCE_S)
+    eventually(lambda: row(fault.sessions, waiting).state == "succeeded", PATIENCE_S)
 
 
 @pytest.mark.slow
@@ -116,7 +117,7 @@ def test_everything_is_killed_more_than_once_and_nothing_is_lost(fault: Fault, e
     with Client(fault.fusebox.url) as client:  # three losses by accident alone would give the job up
         fault.job_id = client.submit("train", {**SPEC, "seed": 42}, max_attempts=20)["id"]
     for blow in blows:
-        until(lambda: row(fault.sessions, fault.job_id).state == "running", PATIENCE_S)
+        eventually(lambda: row(fault.sessions, fault.job_id).state == "running", PATIENCE_S)
         time.sleep(fault.random.uniform(0.5, 3))
         try:
             blow()
@@ -133,9 +134,9 @@ def test_who_asks_again_with_the_same_key_after_a_killed_api_gets_the_same_job(
         first = client.submit("train", {**SPEC, "epochs": 1}, key="once")
         os.kill(fusebox.pids["api"], signal.SIGKILL)
         answers = []
-        until(lambda: _again(client, answers), 30)
+        eventually(lambda: _again(client, answers), 30)
     assert answers == [first["id"]]
-    until(lambda: row(sessions, first["id"]).state == "succeeded", PATIENCE_S)
+    eventually(lambda: row(sessions, first["id"]).state == "succeeded", PATIENCE_S)
 
 
 def _again(client: Client, answers: list[str]) -> bool:

@@ -8,7 +8,8 @@ from service.client import Client
 from service.db import Sessions
 from service.settings import Settings
 from service.up import LocalService
-from tests.faults.history import SPEC, check, row, until
+from tests.faults.history import SPEC, check, row
+from tests.processes import eventually
 from training.run_dir import RunDir
 
 
@@ -19,10 +20,10 @@ def test_a_training_goes_on_after_the_service_was_stopped_and_started(
     settings = settings.model_copy(update={"port": 0})
     with LocalService(settings) as service, Client(service.url) as client:
         job_id = client.submit("train", SPEC)["id"]
-        until(lambda: int(row(sessions, job_id).progress.get("step", 0)) >= 50, 60)
+        eventually(lambda: int(row(sessions, job_id).progress.get("step", 0)) >= 50, 60)
     job = row(sessions, job_id)
     assert (job.state, job.crashes, job.lease_owner) == ("queued", 0, None)
     with LocalService(settings):
-        until(lambda: row(sessions, job_id).state == "succeeded", 120)
+        eventually(lambda: row(sessions, job_id).state == "succeeded", 120)
     attempts = check(sessions, job_id, RunDir(settings.runs_dir / job_id), expected_weights)
     assert [attempt.outcome for attempt in attempts] == ["interrupted", "succeeded"]

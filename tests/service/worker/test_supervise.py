@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from service.settings import Settings
 from service.tables import Attempt, Job, JobEvent, utc_now
 from service.worker.runner import environment, started_at
 from service.worker.supervise import Supervisor, Workplace
+from tests.processes import eventually
 from tests.service.worker.places import SMALL, a_job, a_lease, a_place, a_row
 from training.run_dir import RunDir
 
@@ -42,13 +42,6 @@ def supervised(place: Workplace) -> Iterator[threading.Thread]:
         place.draining.set()
         thread.join(60)
         assert not thread.is_alive()
-
-
-def until(true: Callable[[], bool], patience_s: float = 60) -> None:
-    deadline = time.monotonic() + patience_s
-    while not true():
-        assert time.monotonic() < deadline, "it did not come to that"
-        time.sleep(0.05)
 
 
 def steps_done(place: Workplace, job_id: str) -> int:
@@ -89,7 +82,7 @@ def test_a_job_is_done_and_its_states_are_told_in_order(place: Workplace) -> Non
 def test_a_cancelled_job_stops_soon_and_keeps_its_last_checkpoint(place: Workplace) -> None:
     job_id = a_job(place.sessions, spec=LONG)
     with supervised(place) as thread:
-        until(lambda: steps_done(place, job_id) >= 5)
+        eventually(lambda: steps_done(place, job_id) >= 5, 60)
         cancel(place, job_id)
         thread.join(10)
         assert not thread.is_alive()
@@ -103,7 +96,7 @@ def test_a_cancelled_job_stops_soon_and_keeps_its_last_checkpoint(place: Workpla
 def test_a_worker_that_ends_puts_its_job_back_without_blame(place: Workplace) -> None:
     job_id = a_job(place.sessions, spec=LONG)
     with supervised(place):
-        until(lambda: steps_done(place, job_id) >= 5)
+        eventually(lambda: steps_done(place, job_id) >= 5, 60)
     job = a_row(place.sessions, job_id)
     assert (job.state, job.crashes) == ("queued", 0)
     assert attempts(place, job_id)[0].outcome == "interrupted"
@@ -112,7 +105,7 @@ def test_a_worker_that_ends_puts_its_job_back_without_blame(place: Workplace) ->
 def test_a_runner_that_is_killed_is_tried_again_and_goes_on(place: Workplace) -> None:
     job_id = a_job(place.sessions, spec={**LONG, "epochs": 40})
     with supervised(place) as thread:
-        until(lambda: steps_done(place, job_id) >= 10)
+        eventually(lambda: steps_done(place, job_id) >= 10, 60)
         os.kill(attempts(place, job_id)[0].pid or 0, signal.SIGKILL)
         thread.join(10)
     job = a_row(place.sessions, job_id)
@@ -134,7 +127,9 @@ def test_a_job_that_crashes_every_time_is_given_up(place: Workplace) -> None:
     for _ in range(2):
         place.draining.clear()
         with supervised(place) as thread:
-            until(lambda: len(attempts(place, job_id)) > 0 and attempts(place, job_id)[-1].pid is not None)
+            eventually(
+                lambda: len(attempts(place, job_id)) > 0 and attempts(place, job_id)[-1].pid is not None, 60
+            )
             os.kill(attempts(place, job_id)[-1].pid or 0, signal.SIGKILL)
             thread.join(10)
         with transaction(place.sessions) as session:
@@ -159,7 +154,7 @@ def test_a_runner_that_hangs_is_killed_and_tried_again(settings: Settings, sessi
     place = a_place(settings.model_copy(update={"stall_s": 20.0, "cancel_grace_s": 0.5}), sessions)
     job_id = a_job(sessions, spec=LONG)
     with supervised(place) as thread:
-        until(lambda: steps_done(place, job_id) >= 1)
+        eventually(lambda: steps_done(place, job_id) >= 1, 60)
         os.kill(attempts(place, job_id)[0].pid or 0, signal.SIGSTOP)
         thread.join(40)
         assert not thread.is_alive()
@@ -171,7 +166,7 @@ def test_a_runner_that_hangs_is_killed_and_tried_again(settings: Settings, sessi
 def test_a_supervisor_that_lost_its_lease_kills_its_runner_and_writes_nothing(place: Workplace) -> None:
     job_id = a_job(place.sessions, spec=LONG)
     with supervised(place) as thread:
-        until(lambda: steps_done(place, job_id) >= 1)
+        eventually(lambda: steps_done(place, job_id) >= 1, 60)
         with transaction(place.sessions) as session:
             leases.take_back(session, session.get_one(Job, job_id, with_for_update=True))
         thread.join(10)
