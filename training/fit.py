@@ -131,7 +131,7 @@ def vocabulary_of(data: Data) -> int:
 def batches(spec: TrainSpec, epoch: int, position: int, device: torch.device) -> list[Tensor]:
     """The sample rows of an epoch's batches from `position` on: a shuffle that depends on seed and epoch alone."""
     order = torch.Generator().manual_seed(spec.seed * 1_000_003 + epoch)
-    rows = torch.randperm(spec.dataset.n_pairs, generator=order).to(device)
+    rows = torch.randperm(spec.dataset.n_train, generator=order).to(device)
     return list(rows.split(spec.batch_size)[position : spec.steps_per_epoch])
 
 

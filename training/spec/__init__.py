@@ -4,8 +4,22 @@ A spec is frozen and complete: defaults are filled in, so the same spec always m
 `dataset` may be given as a bare name. Messages say what is wrong, where, and what to do.
 """
 
+from training.spec import encoders
 from training.spec.base import Protocol, RunName, Seed
-from training.spec.datasets import DATASETS, DatasetSpec, Digits, Form, Modality, Task, Trifeatures
+from training.spec.datasets import (
+    DATASETS,
+    Card,
+    Change,
+    DatasetSpec,
+    Digits,
+    Form,
+    Lookup,
+    Modality,
+    Registered,
+    Task,
+    Trifeatures,
+)
+from training.spec.encoders import Encoders, EncoderSpec
 from training.spec.kinds import SPECS, AnySpec, ExportSpec, Kind, ProbeSpec, spec_hash
 from training.spec.masking import MaskRatio, RatioRange
 from training.spec.methods import (
@@ -35,18 +49,23 @@ __all__ = [
     "SLIP",
     "SPECS",
     "AnySpec",
+    "Card",
+    "Change",
     "Checkpoints",
     "CoMM",
     "Cross",
     "CrossSelf",
     "DatasetSpec",
     "Digits",
+    "EncoderSpec",
+    "Encoders",
     "ExportSpec",
     "FactorCL",
     "Form",
     "InfMasking",
     "IntervalProbe",
     "Kind",
+    "Lookup",
     "MaskRatio",
     "MethodSpec",
     "Modality",
@@ -55,6 +74,7 @@ __all__ = [
     "ProbeSpec",
     "Protocol",
     "RatioRange",
+    "Registered",
     "RunName",
     "Seed",
     "SimCLR",
@@ -62,5 +82,6 @@ __all__ = [
     "Task",
     "TrainSpec",
     "Trifeatures",
+    "encoders",
     "spec_hash",
 ]

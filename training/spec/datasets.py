@@ -1,26 +1,51 @@
-"""The datasets: what a sample consists of, and which labels a probe predicts from it."""
+"""The datasets: what a sample consists of, and which labels a probe predicts from it.
+
+Digits and Trifeatures are made here. All others are registered first (`fusebox datasets add`), which writes down what
+they are in a card; a spec names such a dataset and, once it is checked, carries the card, so that it is complete.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from training.events import Family
 from training.spec.base import Spec, by_name, whole
+from training.spec.encoders import EncoderSpec, Kind
+
+Change = Literal["drop", "noise", "permute", "crop", "mixup"]
+"""How a view may change a sequence or a table."""
 
 
 class Modality(Spec):
     """One kind of measurement in every sample of a dataset."""
 
     name: str
-    kind: Literal["image", "text"]
+    kind: Kind
     channels: int = 0
     size: int = 0
     """Images: height and width in pixels."""
     max_tokens: int = 0
     """Texts: longest token sequence."""
+    length: int = 0
+    """Sequences: most steps. Shorter ones are padded at their end with steps of zeros."""
+    features: int = 0
+    """Sequences: numbers per step; tables: columns."""
+    encoder: EncoderSpec | None = None
+    """What is usual for such data; a model may choose another."""
+    changes: tuple[Change, ...] = ()
+    """Sequences and tables: what a view does, each with probability one half, in this order."""
 
     @property
     def patch_size(self) -> int:
@@ -31,16 +56,18 @@ class Modality(Spec):
 
 
 class Task(Spec):
-    """A label that a probe predicts from the fused embedding."""
+    """What a probe predicts from the fused embedding."""
 
     name: str
     family: Family
     classes: int
+    """Classes of which one is right, labels of which any may be, or numbers of a regression."""
+    type: Literal["class", "multilabel", "regression"] = "class"
 
     @property
-    def chance(self) -> float:
-        """Macro accuracy of guessing, in [0, 1]."""
-        return 1 / self.classes
+    def chance(self) -> float | None:
+        """Macro accuracy of guessing a class, in [0, 1]; none for the other types."""
+        return 1 / self.classes if self.type == "class" else None
 
 
 Form = Literal["pairs", "captions", "triples"]
@@ -85,6 +112,11 @@ class _Pairs(Spec):
                 {"asked": n_pairs, "most": most},
             )
         return n_pairs
+
+    @property
+    def n_train(self) -> int:
+        """Samples that a training sees."""
+        return self.n_pairs
 
     def _modalities(self, channels: int, size: int) -> tuple[Modality, ...]:
         def image(name: str) -> Modality:
@@ -150,5 +182,121 @@ class Trifeatures(_Pairs):
         )
 
 
-DatasetSpec = Annotated[Digits | Trifeatures, Field(discriminator="name"), BeforeValidator(by_name)]
+class Card(Spec):
+    """What registering a dataset found: all that a spec must know of it."""
+
+    modalities: Annotated[tuple[Modality, ...], Field(min_length=1, max_length=8)]
+    tasks: tuple[Task, ...]
+    samples: Mapping[Literal["train", "val", "test"], int]
+    """Per split; without `val`, what a probe selects by is held out of `train`."""
+    default_tasks: tuple[str, ...] = ()
+    """The tasks that are meant when none is named; all by default."""
+    default_modalities: tuple[str, ...] = ()
+    shared_coins: bool = False
+    """Whether a change of a sample's view is made to all its sequences and tables or to none, as published for MOSI,
+    UR-FUNNY and MUSTARD; else each decides for itself."""
+
+
+class Registered(Spec):
+    """A dataset that was registered, by the name it was given. `sha256` and `card` are filled in when a spec is checked."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """Of the dataset's manifest, and so of all its content."""
+    card: Card
+    use: tuple[str, ...] | None = None
+    """The modalities, in this order; by default those usual for the data."""
+    predict: tuple[str, ...] | None = None
+    """The tasks that probes predict; by default those usual for the data."""
+    augment: bool = True
+    """Random views of training samples."""
+
+    @model_validator(mode="after")
+    def _names_are_there(self) -> Self:
+        for asked, have, what in (
+            (self.use, [each.name for each in self.card.modalities], "use"),
+            (self.predict, [each.name for each in self.card.tasks], "predict"),
+        ):
+            wrong = [name for name in asked or () if name not in have]
+            if wrong or (asked is not None and (not asked or len(set(asked)) < len(asked))):
+                raise PydanticCustomError(
+                    f"dataset_{what}",
+                    "`{what}` names {problem}; dataset '{dataset}' has {have}, name at least one of them and none twice",
+                    {
+                        "what": what,
+                        "problem": f"'{wrong[0]}', which is not there" if wrong else "none, or one twice",
+                        "dataset": self.name,
+                        "have": ", ".join(have) or "none",
+                        "loc": f"dataset.{what}",
+                    },
+                )
+        return self
+
+    @property
+    def form(self) -> str:
+        """Its modalities, for messages."""
+        return "+".join(each.name for each in self.modalities)
+
+    @property
+    def n_train(self) -> int:
+        return self.card.samples["train"]
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        return _chosen(self.card.modalities, self.use or self.card.default_modalities)
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        return _chosen(self.card.tasks, self.predict or self.card.default_tasks)
+
+
+def _chosen(have: tuple[Any, ...], names: tuple[str, ...]) -> tuple[Any, ...]:
+    return tuple(next(each for each in have if each.name == name) for name in names) or have
+
+
 DATASETS: dict[str, type[Digits] | type[Trifeatures]] = {"digits": Digits, "trifeatures": Trifeatures}
+"""Those that need not be registered."""
+Lookup = Callable[[str], tuple[str, Card] | None]
+"""Name of a registered dataset → its sha256 and card. Given to a validation as `context={"datasets": lookup}`."""
+
+
+def _completed(value: Any, info: ValidationInfo) -> Any:
+    """A registered dataset with its sha256 and card, when it is given by name and somebody can look it up."""
+    value = by_name(value)
+    if not isinstance(value, dict) or value.get("name") in DATASETS or info.context is None:
+        return value
+    name = value.get("name")
+    found = info.context["datasets"](name) if isinstance(name, str) else None
+    if found is None:
+        raise PydanticCustomError(
+            "unknown_dataset",
+            "there is no dataset {name}; list those that there are with GET /v1/datasets, and register another with "
+            "'fusebox datasets add'",
+            {"name": repr(name)[:80]},
+        )
+    sha256, card = found
+    if value.get("sha256", sha256) != sha256:
+        raise PydanticCustomError(
+            "dataset_changed",
+            "dataset '{name}' was registered anew and is another one now; leave out `sha256` and `card` to take it",
+            {"name": name},
+        )
+    return {**value, "sha256": sha256, "card": card}
+
+
+def _which(value: Any) -> str | None:
+    name = value.get("name") if isinstance(value, dict) else getattr(value, "name", None)
+    return name if name in DATASETS else "registered" if isinstance(name, str) else None
+
+
+DatasetSpec = Annotated[
+    Annotated[Digits, Tag("digits")]
+    | Annotated[Trifeatures, Tag("trifeatures")]
+    | Annotated[Registered, Tag("registered")],
+    Discriminator(
+        _which,
+        custom_error_type="dataset_name",
+        custom_error_message="name a dataset, or give an object with its name and options",
+    ),
+    BeforeValidator(_completed),
+]

@@ -1,8 +1,8 @@
-"""The network: widths that all methods share."""
+"""The network: widths that all methods share, and which encoder reads which modality."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 from pydantic import ValidationInfo, field_validator
@@ -10,13 +10,31 @@ from pydantic_core import PydanticCustomError
 
 from training.spec.base import Spec, whole
 from training.spec.datasets import Modality
+from training.spec.encoders import (
+    GRU,
+    AlexNet,
+    Columns,
+    Convolutional,
+    Encoders,
+    EncoderSpec,
+    Force,
+    ResNet18,
+    ResNet50,
+    TextTransformer,
+    ViT,
+)
 
 ALEXNET_LEAST = 63
 """Pixels below which AlexNet's poolings leave nothing."""
+FORCE_READINGS = 32
+"""Steps that the force encoder makes one part of."""
+IMAGE_ENCODERS: Mapping[str, Encoders] = {
+    each.name: each for each in (Convolutional(), AlexNet(), ResNet18(), ResNet50(), ViT())
+}
 
 
 class Model(Spec):
-    """Widths of the network. `encoder` chooses what turns an image into tokens."""
+    """Widths of the network, and its encoders."""
 
     dim: Annotated[int, whole(8, 4096)] = 512
     """Width of the tokens and of the fused embedding."""
@@ -24,8 +42,11 @@ class Model(Spec):
     layers: Annotated[int, whole(1, 12)] = 1
     """Fusion blocks."""
     encoder: Literal["auto", "alexnet", "conv", "resnet18", "resnet50", "vit"] = "auto"
-    """`auto`: `alexnet` for 64 pixels and up, `conv` (three layers) for smaller images. All are trained from scratch;
-    `vit` is a small one: 6 layers of width 192."""
+    """Of all images. `auto`: what is usual for the data; else `alexnet` for 64 pixels and up, `conv` (three layers) for
+    smaller images. All are trained from scratch; `vit` is a small one: 6 layers of width 192."""
+    encoders: Mapping[str, EncoderSpec] = {}
+    """Of single modalities, by name: an encoder's name, or an object with its name and options. The others have what is
+    usual for the data."""
     head_hidden: Annotated[int, whole(8, 8192)] = 512
     head_out: Annotated[int, whole(8, 4096)] = 256
     """Projection head of CoMM and InfMasking; not part of the embedding. Other methods bring the sizes of their own."""
@@ -54,25 +75,62 @@ class Model(Spec):
             )
         return dim
 
+    def encoder_of(self, modality: Modality) -> Encoders:
+        """By what is said for it, for all images, in its data, or by its kind."""
+        if modality.name in self.encoders:
+            return self.encoders[modality.name]
+        if modality.kind == "image" and self.encoder != "auto":
+            return IMAGE_ENCODERS[self.encoder]
+        return modality.encoder or _usual(modality)
+
     def check(self, modalities: Sequence[Modality]) -> None:
-        """Raises PydanticCustomError when the encoder cannot take an image of such data."""
-        for image in modalities:
-            if image.kind != "image":
-                continue
-            problem = None
-            if self.encoder == "alexnet" and image.size < ALEXNET_LEAST:
-                problem = f"needs images of at least {ALEXNET_LEAST} pixels"
-            if self.encoder == "vit" and image.patch_size == 1:
-                problem = "needs an image size with a divisor between 2 and 16"
+        """Raises PydanticCustomError when an encoder cannot take what such data gives it."""
+        names = [each.name for each in modalities]
+        unknown = [name for name in self.encoders if name not in names]
+        if unknown:
+            raise PydanticCustomError(
+                "no_such_modality",
+                "the data has no modality '{asked}'; it has {names}",
+                {"asked": unknown[0], "names": ", ".join(names), "loc": f"model.encoders.{unknown[0]}"},
+            )
+        for modality in modalities:
+            problem = _misfit(self.encoder_of(modality), modality)
             if problem is not None:
                 raise PydanticCustomError(
                     "encoder_size",
-                    "the encoder '{encoder}' {problem}, but '{image}' has {size}; take another encoder or image_size",
+                    "the encoder '{encoder}' {problem}; take another encoder{remedy}",
                     {
-                        "encoder": self.encoder,
+                        "encoder": self.encoder_of(modality).name,
                         "problem": problem,
-                        "image": image.name,
-                        "size": image.size,
-                        "loc": "model.encoder",
+                        "remedy": " or image_size" if modality.kind == "image" else "",
+                        "loc": f"model.encoders.{modality.name}"
+                        if modality.name in self.encoders
+                        else "model.encoder",
                     },
                 )
+
+
+def _usual(modality: Modality) -> Encoders:
+    match modality.kind:
+        case "image":
+            return AlexNet() if modality.size >= 64 else Convolutional()
+        case "text":
+            return TextTransformer()
+        case "sequence":
+            return GRU()
+        case "table":
+            return Columns()
+
+
+def _misfit(encoder: Encoders, modality: Modality) -> str | None:
+    """What is wrong with giving the encoder this modality."""
+    name = modality.name
+    if modality.kind != encoder.KIND:
+        return f"reads a modality of the kind {encoder.KIND}, but '{name}' is of the kind {modality.kind}"
+    if isinstance(encoder, AlexNet) and modality.size < ALEXNET_LEAST:
+        return f"needs images of at least {ALEXNET_LEAST} pixels, but '{name}' has {modality.size}"
+    if isinstance(encoder, ViT) and modality.patch_size == 1:
+        return f"needs an image size with a divisor between 2 and 16, but '{name}' has {modality.size}"
+    if isinstance(encoder, Force) and modality.length % FORCE_READINGS:
+        return f"needs a multiple of {FORCE_READINGS} steps, but '{name}' has {modality.length}"
+    return None

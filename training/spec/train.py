@@ -99,18 +99,19 @@ class TrainSpec(Spec):
 
     @model_validator(mode="after")
     def _batch_fits_data(self) -> Self:
-        if self.batch_size > self.dataset.n_pairs:
+        if self.batch_size > self.dataset.n_train:
             raise PydanticCustomError(
                 "batch_too_large",
-                "a batch of {batch} is more than the {n} training pairs; make batch_size smaller or n_pairs larger",
-                {"batch": self.batch_size, "n": self.dataset.n_pairs, "loc": "batch_size"},
+                "a batch of {batch} is more than the {n} training samples; make batch_size smaller, or n_pairs larger where the "
+                "dataset has it",
+                {"batch": self.batch_size, "n": self.dataset.n_train, "loc": "batch_size"},
             )
         return self
 
     @property
     def steps_per_epoch(self) -> int:
         """The last batch of an epoch may be smaller, but never a single pair, which has no negative."""
-        full, rest = divmod(self.dataset.n_pairs, self.batch_size)
+        full, rest = divmod(self.dataset.n_train, self.batch_size)
         return full + (rest > 1)
 
     @property
