@@ -5,7 +5,7 @@ from training.losses.contrastive import cmc, cross_modal, cross_self, info_nce, 
 from training.losses.entropy import entropy
 from training.losses.factorcl import critics, factorcl
 from training.losses.infmasking import infmasking
-from training.losses.reconstruction import mean_of, pixel_error, word_error
+from training.losses.reconstruction import mean_error, pixel_errors, word_errors
 from training.losses.result import Loss
 from training.losses.supervised import supervised
 
@@ -20,10 +20,10 @@ __all__ = [
     "factorcl",
     "infmasking",
     "info_nce",
-    "mean_of",
-    "pixel_error",
+    "mean_error",
+    "pixel_errors",
     "simclr",
     "slip",
     "supervised",
-    "word_error",
+    "word_errors",
 ]

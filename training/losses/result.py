@@ -40,4 +40,6 @@ def _widened(value: object) -> object:
         return value.float()
     if isinstance(value, list | tuple):
         return [_widened(each) for each in value]
+    if isinstance(value, dict):
+        return {key: _widened(each) for key, each in value.items()}
     return value

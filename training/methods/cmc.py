@@ -6,10 +6,12 @@ from a memory bank, and from both modalities, as in the published runs of CoMM (
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Mapping
+
+from torch import Tensor, nn
 
 from training.losses import Loss, cmc
-from training.methods.method import Batch, When
+from training.methods.method import Batch, Features, When
 from training.methods.towers import TowerMethod
 from training.spec import CMC as CMCSpec
 from training.spec import TrainSpec
@@ -26,7 +28,10 @@ class CMC(TowerMethod):
             nn.Linear(width, self.options.projection_dim, bias=False) for width in self.widths
         )
 
-    def forward(self, batch: Batch, when: When) -> Loss:
+    def features(self, batch: Batch, when: When) -> Features:
         encoded = self.encoded(batch.views[0])
-        projected = [project(each) for project, each in zip(self.projections, encoded, strict=True)]
-        return cmc(projected, self.options.temperature)
+        parts = zip(self.modalities, self.projections, encoded, strict=True)
+        return {modality.name: project(each) for modality, project, each in parts}
+
+    def loss(self, features: Features, labels: Mapping[str, Tensor], when: When) -> Loss:
+        return cmc(list(features.values()), self.options.temperature)

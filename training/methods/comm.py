@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from torch import Tensor
+
 from training.losses import Loss, comm
-from training.methods.method import Batch, ProjectedMethod, When
+from training.methods.method import Batch, Features, ProjectedMethod, When
 from training.spec import CoMM as CoMMSpec
 from training.spec import TrainSpec
 
@@ -14,8 +18,12 @@ class CoMM(ProjectedMethod):
         assert isinstance(spec.method, CoMMSpec)
         self.options = spec.method
 
-    def forward(self, batch: Batch, when: When) -> Loss:
+    def features(self, batch: Batch, when: When) -> Features:
         tokens, there = self.tokens_of_both(batch.views)
         keep, sees = self.clean_views(tokens)
-        z1, z2 = self.project(self.fusion.forward_views(tokens, keep, sees, there))  # (M + 1, B, out) each
+        fused = self.fusion.forward_views(tokens, keep, sees, there)  # (M + 1, 2B, D)
+        return {"fused": fused.unflatten(1, (2, -1))}
+
+    def loss(self, features: Features, labels: Mapping[str, Tensor], when: When) -> Loss:
+        z1, z2 = self.project(features["fused"]).unbind(1)  # (M + 1, B, out) each
         return comm(list(z1), list(z2), self.options.temperature)

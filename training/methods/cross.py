@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from training.losses import Loss, cross_modal
-from training.methods.method import Batch, Inputs, Method, View, When
+from training.methods.method import Batch, Features, Inputs, Method, View, When
 from training.methods.towers import side_by_side
 from training.modules.encoders import build_encoder
 from training.modules.pooling import Pooled
@@ -36,9 +37,12 @@ class Cross(Method):
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self.embedding_dim = width * len(self.modalities)
 
-    def forward(self, batch: Batch, when: When) -> Loss:
+    def features(self, batch: Batch, when: When) -> Features:
         a, b = self._projected(batch.views[0])
-        return cross_modal(a, b, self.log_scale.exp())
+        return {"a": a, "b": b}
+
+    def loss(self, features: Features, labels: Mapping[str, Tensor], when: When) -> Loss:
+        return cross_modal(features["a"], features["b"], self.log_scale.exp())
 
     def embed(self, inputs: Inputs, present: Tensor) -> Tensor:
         return side_by_side(self._projected(inputs), present)

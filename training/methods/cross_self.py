@@ -7,10 +7,12 @@ runs; CLIP's own has none.
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Mapping
+
+from torch import Tensor, nn
 
 from training.losses import Loss, cross_self
-from training.methods.method import Batch, When
+from training.methods.method import Batch, Features, When
 from training.methods.towers import TowerMethod
 from training.modules.heads import ProjectionHead
 from training.spec import CrossSelf as CrossSelfSpec
@@ -28,8 +30,12 @@ class CrossSelf(TowerMethod):
             ProjectionHead(width, self.options.head_hidden, self.options.head_out) for width in self.widths
         )
 
-    def forward(self, batch: Batch, when: When) -> Loss:
-        encoded = self.encoded_views(batch.views)
+    def features(self, batch: Batch, when: When) -> Features:
+        one, two = self.encoded_views(batch.views)  # (3, B, width) each
+        return {"one": one, "two": two}
+
+    def loss(self, features: Features, labels: Mapping[str, Tensor], when: When) -> Loss:
+        encoded = features["one"], features["two"]
         # Each view is a batch of its own to the head's batch-norms: (3, B, out) per modality.
         first, second = (head(each) for head, each in zip(self.heads, encoded, strict=True))
         return cross_self(

@@ -11,13 +11,15 @@ What differs from the published code, beside its encoders: a critic takes its ar
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from training.losses import Loss, critics, factorcl
 from training.methods.conditional import without_shared
-from training.methods.method import Batch, Inputs, When
+from training.methods.method import Batch, Features, Inputs, When
 from training.methods.towers import TowerMethod, side_by_side
 from training.modules.critics import ConcatCritic
 from training.modules.pooling import Pooled
@@ -52,10 +54,26 @@ class FactorCL(TowerMethod):
         )
         self.embedding_dim = len(TERMS) * (one + two)
 
-    def forward(self, batch: Batch, when: When) -> Loss:
+    def features(self, batch: Batch, when: When) -> Features:
+        """By term and modality, the projections (2, B, width) of x and of its augmentation x′.
+
+        In a turn of the critics, these are given and learn nothing.
+        """
+        with torch.set_grad_enabled(torch.is_grad_enabled() and when.turn == 0):
+            plain, augmented = batch.views
+            if self.options.augmentation == "conditional":
+                augmented = self.without_shared(plain, augmented)
+            encoded = self.encoded_views([plain, augmented])
+            return {
+                f"{term}_{m}": each
+                for term in TERMS
+                for m, each in enumerate(self.project(term, encoded), start=1)
+            }
+
+    def loss(self, features: Features, labels: Mapping[str, Tensor], when: When) -> Loss:
+        pairs = {term: [features[f"{term}_1"], features[f"{term}_2"]] for term in TERMS}
         if when.turn > 0:
-            return self.critics_loss(batch)
-        pairs = self.projected(batch.views)
+            return self.critics_loss(pairs)
         (x1, x1_new), (x2, x2_new) = pairs["unique"]
         return factorcl(
             shared=self.critics["shared"](*_plain(pairs["shared"])),
@@ -68,10 +86,8 @@ class FactorCL(TowerMethod):
             ),
         )
 
-    def critics_loss(self, batch: Batch) -> Loss:
+    def critics_loss(self, pairs: Mapping[str, list[Tensor]]) -> Loss:
         """Reaches the critics of the upper bounds and nothing else."""
-        with torch.no_grad():
-            pairs = self.projected(batch.views)
         return critics(
             self.critics["shared_upper"](*_plain(pairs["shared_upper"])),
             self.critics["conditional_upper"](*_joined(pairs["conditional_upper"])),
@@ -81,14 +97,6 @@ class FactorCL(TowerMethod):
         encoded = self.encoded(inputs)
         by_modality = zip(*(self.project(term, encoded) for term in TERMS), strict=True)
         return side_by_side([torch.cat(parts, dim=1) for parts in by_modality], present)
-
-    def projected(self, views: list[Inputs]) -> dict[str, list[Tensor]]:
-        """By term, for each modality, the projections (2, B, width) of x and of its augmentation x′."""
-        plain, augmented = views
-        if self.options.augmentation == "conditional":
-            augmented = self.without_shared(plain, augmented)
-        encoded = self.encoded_views([plain, augmented])
-        return {term: self.project(term, encoded) for term in TERMS}
 
     def project(self, term: str, encoded: list[Tensor]) -> list[Tensor]:
         """Both modalities (…, width) as a term sees them."""

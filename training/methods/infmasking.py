@@ -6,12 +6,14 @@ its loss reads none of those.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from training.losses import Loss, infmasking
-from training.methods.method import Batch, ProjectedMethod, When
+from training.methods.method import Batch, Features, ProjectedMethod, When
 from training.modules.masking import drawn_ratios, random_keep
 from training.spec import InfMasking as InfMaskingSpec
 from training.spec import TrainSpec
@@ -23,7 +25,7 @@ class InfMasking(ProjectedMethod):
         assert isinstance(spec.method, InfMaskingSpec)
         self.options = spec.method
 
-    def forward(self, batch: Batch, when: When) -> Loss:
+    def features(self, batch: Batch, when: When) -> Features:
         options = self.options
         tokens, there = self.tokens_of_both(batch.views)
         keep, sees = self.clean_views(tokens)
@@ -32,8 +34,16 @@ class InfMasking(ProjectedMethod):
         keep = [torch.cat([clean, masked]) for clean, masked in zip(keep, masks, strict=True)]
         sees = torch.cat([sees, sees[-1:].expand(options.n_masks, -1)])  # masked views see every modality
 
-        z1, z2 = self.projected(tokens, keep, sees, there)  # (M + 1 + T, B, out) each
-        clean = len(tokens) + 1
+        def fused_views(sees: Tensor, *keep: Tensor) -> Tensor:
+            return self.fusion.forward_views(tokens, keep, sees, there)
+
+        fused = self.by_chunks(fused_views, sees, *keep)  # (M + 1 + T, 2B, D)
+        return {"fused": fused.unflatten(1, (2, -1))}
+
+    def loss(self, features: Features, labels: Mapping[str, Tensor], when: When) -> Loss:
+        options = self.options
+        z1, z2 = self.by_chunks(self.project, features["fused"]).unbind(1)  # (M + 1 + T, B, out) each
+        clean = len(self.modalities) + 1
         return infmasking(
             list(z1[:clean]),
             list(z2[:clean]),
@@ -47,25 +57,17 @@ class InfMasking(ProjectedMethod):
             entropy_penalty=options.entropy_penalty,
         )
 
-    def projected(
-        self, tokens: list[Tensor], keep: list[Tensor], sees: Tensor, there: list[Tensor] | None
-    ) -> tuple[Tensor, Tensor]:
-        """(V, B, out) of all views, for either augmentation; in chunks when the options say so.
+    def by_chunks(self, function: Callable[..., Tensor], *per_view: Tensor) -> Tensor:
+        """function(*per_view), all of them (V, …); in chunks of views when the options say so.
 
         Views do not know of one another, neither in the fusion nor in the head, so a chunk is what it would be in one
         piece. Of a chunk only the output is held; the backward pass computes its inside again.
         """
-
-        def of(keep: list[Tensor], sees: Tensor) -> tuple[Tensor, Tensor]:
-            return self.project(self.fusion.forward_views(tokens, keep, sees, there))
-
         size = self.options.views_per_chunk
         if size is None:
-            return of(keep, sees)
-        chunks = zip(zip(*(each.split(size) for each in keep), strict=True), sees.split(size), strict=True)
+            return function(*per_view)
+        chunks = zip(*(each.split(size) for each in per_view), strict=True)
         parts = [
-            checkpoint(of, list(some), their, use_reentrant=False, preserve_rng_state=False)
-            for some, their in chunks
+            checkpoint(function, *each, use_reentrant=False, preserve_rng_state=False) for each in chunks
         ]
-        one, two = zip(*parts, strict=True)
-        return torch.cat(one), torch.cat(two)
+        return torch.cat(parts)

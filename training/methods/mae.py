@@ -16,11 +16,13 @@ normalised by itself, the decoder is light and the error is of hidden patches al
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import Tensor, nn
 
 from training.data.captions import MASK_ID
-from training.losses import Loss, mean_of, pixel_error, word_error
-from training.methods.method import Batch, FusedMethod, When
+from training.losses import Loss, mean_error, pixel_errors, word_errors
+from training.methods.method import Batch, Features, FusedMethod, When
 from training.modules.decoders import build_decoder
 from training.modules.masking import drawn_ratios, random_hidden
 from training.modules.patches import all_patches, normalised_patches, patchify, without
@@ -42,7 +44,7 @@ class MAE(FusedMethod):
             }
         )
 
-    def forward(self, batch: Batch, when: When) -> Loss:
+    def features(self, batch: Batch, when: When) -> Features:
         whole = batch.views[0]
         ratios = drawn_ratios(self.options.mask_ratio, [each.name for each in self.modalities])
         visible, hidden = {}, {}
@@ -51,11 +53,13 @@ class MAE(FusedMethod):
             hidden[name] = random_hidden(self.parts(modality, whole[name]), ratio)
             visible[name] = self.visible(modality, whole[name], hidden[name])
         embedding = self.fused(visible)
-        errors = {
-            each.name: self.error(each, embedding, whole[each.name], hidden[each.name])
+        return {
+            each.name: self.errors(each, embedding, whole[each.name], hidden[each.name])
             for each in self.modalities
         }
-        return mean_of(errors)
+
+    def loss(self, features: Features, labels: Mapping[str, Tensor], when: When) -> Loss:
+        return mean_error(features)
 
     def parts(self, modality: Modality, whole: Tensor) -> Tensor:
         """Booleans (B, L), true for each patch of an image and each word of a text that is not padding."""
@@ -68,10 +72,10 @@ class MAE(FusedMethod):
         rows = modality.size // self.options.patch_of(modality)
         return without(whole, hidden, (rows, rows))
 
-    def error(self, modality: Modality, embedding: Tensor, whole: Tensor, hidden: Tensor) -> Tensor:
-        """How badly the hidden parts (B, L) are told from the embedding (B, D)."""
+    def errors(self, modality: Modality, embedding: Tensor, whole: Tensor, hidden: Tensor) -> Tensor:
+        """(B, 2): how badly the hidden parts (B, L) are told from the embedding (B, D), and how many they are."""
         told = self.decoders[modality.name](embedding, hidden.shape[1])
         if modality.kind == "text":
-            return word_error(told, whole, hidden)
+            return word_errors(told, whole, hidden)
         target = normalised_patches(patchify(whole, self.options.patch_of(modality)))
-        return pixel_error(told, target, hidden)
+        return pixel_errors(told, target, hidden)

@@ -18,6 +18,8 @@ from training.spec import Modality, Model, TrainSpec
 
 Inputs = Mapping[str, Tensor]
 """By modality: images (B, C, H, W) normalised, texts (B, L) token ids with zeros for padding."""
+Features = dict[str, Tensor]
+"""What a step learns from each sample by itself, (…, B, C) each: the batch is the last axis but one."""
 View = Literal["plain", "crop", "full"]
 """How strongly a view of a sample is augmented: not, by cropping alone, or fully."""
 
@@ -43,6 +45,10 @@ class When(NamedTuple):
 class Method(nn.Module, ABC):
     """Called with a batch it gives the loss; `embed` gives the representation.
 
+    The loss is computed in two parts. In `features` no sample knows of another (but in an encoder's batch-norms); in
+    `loss` all of them meet. Between the two a batch can be put together from parts, computed one after the other or on
+    several devices, and is as good a source of negatives as one that was computed in one piece.
+
     A step is one turn: loss, backward, optimizer. A method with parts that learn by a loss of their own takes more
     turns; each moves the parameters that its loss reaches and no others, all with the one optimizer, which passes over
     parameters without a gradient. So there is nothing besides to save for a run to be resumed.
@@ -59,8 +65,14 @@ class Method(nn.Module, ABC):
         super().__init__()
         self.modalities = modalities
 
+    def forward(self, batch: Batch, when: When) -> Loss:
+        return self.loss(self.features(batch, when), batch.labels, when)
+
     @abstractmethod
-    def forward(self, batch: Batch, when: When) -> Loss: ...
+    def features(self, batch: Batch, when: When) -> Features: ...
+
+    @abstractmethod
+    def loss(self, features: Features, labels: Mapping[str, Tensor], when: When) -> Loss: ...
 
     @abstractmethod
     def embed(self, inputs: Inputs, present: Tensor) -> Tensor:
@@ -151,14 +163,13 @@ class ProjectedMethod(FusedMethod):
         alone_and_all = torch.cat([torch.eye(count), torch.ones(1, count)]).bool().to(tokens[0].device)
         return keep, alone_and_all
 
-    def project(self, fused: Tensor) -> tuple[Tensor, Tensor]:
-        """The head's output for fused (V, 2B, D), as (V, B, out) for either augmentation.
+    def project(self, fused: Tensor) -> Tensor:
+        """The head's output for fused (V, 2, B, D): (V, 2, B, out).
 
         Each view of each augmentation is a batch of its own to the head's batch-norms.
         """
-        views, both, _ = fused.shape
-        projected = self.head(fused.view(2 * views, both // 2, -1)).unflatten(0, (views, 2))
-        return projected[:, 0], projected[:, 1]
+        projected: Tensor = self.head(fused.flatten(0, 1)).unflatten(0, (-1, 2))
+        return projected
 
 
 def _all_present(inputs: Inputs, modalities: tuple[Modality, ...]) -> Tensor:

@@ -5,8 +5,12 @@ As in the published runs of CoMM (arXiv:2409.07402) the head has three layers, w
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from torch import Tensor
+
 from training.losses import Loss, simclr
-from training.methods.method import Batch, When
+from training.methods.method import Batch, Features, When
 from training.methods.towers import TowerMethod
 from training.modules.heads import ProjectionHead
 from training.spec import SimCLR as SimCLRSpec
@@ -24,7 +28,10 @@ class SimCLR(TowerMethod):
         self.options = spec.method
         self.head = ProjectionHead(self.embedding_dim, self.options.head_hidden, self.options.head_out)
 
-    def forward(self, batch: Batch, when: When) -> Loss:
+    def features(self, batch: Batch, when: When) -> Features:
         (encoded,) = self.encoded_views(batch.views)
-        one, two = self.head(encoded)  # (B, out) each
+        return {"encoded": encoded}  # (2, B, width)
+
+    def loss(self, features: Features, labels: Mapping[str, Tensor], when: When) -> Loss:
+        one, two = self.head(features["encoded"])  # (B, out) each
         return simclr(one, two, self.options.temperature)

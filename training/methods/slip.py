@@ -7,11 +7,14 @@ Gradients flow to both embeddings of every logit; the published code loses half 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
+from torch import Tensor
 
 from training.losses import Loss, slip
 from training.methods.cross import Cross
-from training.methods.method import Batch, When
+from training.methods.method import Batch, Features, When
 from training.modules.heads import ProjectionHead
 from training.modules.pooling import Pooled
 from training.spec import SLIP as SLIPSpec
@@ -32,7 +35,7 @@ class SLIP(Cross):
         assert isinstance(tower, Pooled)
         self.head = ProjectionHead(tower.width, self.options.head_hidden, self.options.head_out)
 
-    def forward(self, batch: Batch, when: When) -> Loss:
+    def features(self, batch: Batch, when: When) -> Features:
         images = torch.cat([view[self.image] for view in batch.views])
         encoded = self.pooled[self.image](images, len(batch.views)).unflatten(0, (3, -1))  # (3, B, width)
         a, b = (
@@ -41,5 +44,9 @@ class SLIP(Cross):
             )
             for each in self.modalities
         )
-        one, two = self.head(encoded[1:])
-        return slip(a, b, one, two, self.log_scale.exp(), self.options.temperature, self.options.ssl_scale)
+        return {"a": a, "b": b, "images": encoded[1:]}
+
+    def loss(self, features: Features, labels: Mapping[str, Tensor], when: When) -> Loss:
+        one, two = self.head(features["images"])
+        scale, options = self.log_scale.exp(), self.options
+        return slip(features["a"], features["b"], one, two, scale, options.temperature, options.ssl_scale)

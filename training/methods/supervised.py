@@ -7,10 +7,12 @@ that of the same linear probes that every method gets.
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Mapping
+
+from torch import Tensor, nn
 
 from training.losses import Loss, supervised
-from training.methods.method import Batch, FusedMethod, When
+from training.methods.method import Batch, Features, FusedMethod, When
 from training.spec import Supervised as SupervisedSpec
 from training.spec import TrainSpec
 
@@ -25,7 +27,9 @@ class Supervised(FusedMethod):
         self.tasks = spec.method.tasks or tuple(classes)
         self.heads = nn.ModuleList(nn.Linear(self.embedding_dim, classes[name]) for name in self.tasks)
 
-    def forward(self, batch: Batch, when: When) -> Loss:
+    def features(self, batch: Batch, when: When) -> Features:
         embedding = self.fused(batch.views[0])
-        logits = {name: head(embedding) for name, head in zip(self.tasks, self.heads, strict=True)}
-        return supervised(logits, batch.labels)
+        return {name: head(embedding) for name, head in zip(self.tasks, self.heads, strict=True)}
+
+    def loss(self, features: Features, labels: Mapping[str, Tensor], when: When) -> Loss:
+        return supervised(features, labels)

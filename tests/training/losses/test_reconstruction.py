@@ -7,8 +7,13 @@ import math
 import pytest
 import torch
 
-from training.losses import mean_of, pixel_error, word_error
+from training.losses import mean_error, pixel_errors, word_errors
 from training.modules.patches import normalised_patches
+
+
+def average(errors: torch.Tensor) -> float:
+    """Of all that is hidden in the batch."""
+    return mean_error({"image": errors}).loss.item()
 
 
 def test_the_pixel_error_equals_a_loop_over_hidden_patches() -> None:
@@ -20,7 +25,7 @@ def test_the_pixel_error_equals_a_loop_over_hidden_patches() -> None:
         for n in range(5)
         if hidden[b, n]
     ]
-    assert pixel_error(predicted, target, hidden).item() == pytest.approx(sum(errors) / len(errors))
+    assert average(pixel_errors(predicted, target, hidden)) == pytest.approx(sum(errors) / len(errors))
 
 
 def test_the_word_error_equals_a_loop_over_hidden_words() -> None:
@@ -32,17 +37,17 @@ def test_the_word_error_equals_a_loop_over_hidden_words() -> None:
         for i in range(5)
         if hidden[b, i]
     ]
-    assert word_error(logits, words, hidden).item() == pytest.approx(sum(errors) / len(errors))
+    assert average(word_errors(logits, words, hidden)) == pytest.approx(sum(errors) / len(errors))
 
 
 def test_guessing_costs_one_in_every_modality() -> None:
     target = normalised_patches(torch.randn(4, 6, 16, dtype=torch.float64))
     everything = torch.ones(4, 6, dtype=torch.bool)
-    pixels = pixel_error(torch.zeros_like(target), target, everything)
-    words = word_error(torch.zeros(4, 6, 50), torch.randint(0, 50, (4, 6)), everything)
-    assert pixels.item() == pytest.approx(1, abs=1e-4)
-    assert words.item() == pytest.approx(1, rel=1e-6)
-    loss, terms = mean_of({"image": pixels, "text": words})
+    pixels = pixel_errors(torch.zeros_like(target), target, everything)
+    words = word_errors(torch.zeros(4, 6, 50), torch.randint(0, 50, (4, 6)), everything)
+    assert average(pixels) == pytest.approx(1, abs=1e-4)
+    assert average(words) == pytest.approx(1, rel=1e-6)
+    loss, terms = mean_error({"image": pixels, "text": words})
     assert loss.item() == pytest.approx(1, abs=1e-4)
     assert list(terms) == ["restore_image", "restore_text"]
 
@@ -50,11 +55,12 @@ def test_guessing_costs_one_in_every_modality() -> None:
 def test_what_was_visible_has_no_gradient() -> None:
     predicted = torch.randn(2, 4, 3, dtype=torch.float64, requires_grad=True)
     hidden = torch.tensor([[True, False, True, False], [False, False, False, True]])
-    pixel_error(predicted, torch.zeros_like(predicted), hidden).backward()
+    errors = pixel_errors(predicted, torch.zeros_like(predicted), hidden)
+    mean_error({"image": errors}).loss.backward()
     assert predicted.grad is not None
     assert (predicted.grad.abs().sum(-1) > 0).equal(hidden)
 
 
 def test_a_batch_without_a_hidden_word_costs_nothing() -> None:
     nothing = torch.zeros(2, 3, dtype=torch.bool)
-    assert word_error(torch.randn(2, 3, 5), torch.zeros(2, 3, dtype=torch.int64), nothing).item() == 0
+    assert average(word_errors(torch.randn(2, 3, 5), torch.zeros(2, 3, dtype=torch.int64), nothing)) == 0
