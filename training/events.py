@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 Outcome = Literal["succeeded", "failed", "interrupted"]
 FailureCode = Literal["invalid_spec", "data_error", "non_finite_loss", "out_of_memory", "parity", "internal"]
 Family = Literal["redundancy", "uniqueness", "synergy", "other"]
+Detail = float | list[float] | list[list[float]]
+"""A number, the ends of an interval, or a matrix by rows."""
 
 
 class _Event(BaseModel):
@@ -94,7 +96,9 @@ class Result(_Event):
     """What guessing would give in this metric."""
     n: int
     """Samples the value was computed on."""
-    details: dict[str, float] = {}
+    details: dict[str, Detail] = {}
+    """How it came about: `cost` or `alpha` of the probe, what that was chosen by (`selection_…`), `n_train` samples;
+    `ci95`, the ends of the bootstrap's 95 % interval; `confusion`, samples by their class and the predicted one."""
 
 
 class Exported(_Event):
@@ -111,6 +115,16 @@ class Message(_Event):
     text: str
 
 
+class Unusable(_Event):
+    """Samples of a dataset that cannot be registered, for one reason."""
+
+    type: Literal["unusable"] = "unusable"
+    reason: str
+    count: int
+    ids: tuple[str, ...]
+    """The first of them, as the source names them."""
+
+
 class Done(_Event):
     """The last word of an attempt. An attempt that ends without it died."""
 
@@ -122,7 +136,7 @@ class Done(_Event):
 
 
 Event = Annotated[
-    Started | Progress | Metrics | CheckpointSaved | Result | Exported | Message | Done,
+    Started | Progress | Metrics | CheckpointSaved | Result | Exported | Message | Unusable | Done,
     Field(discriminator="type"),
 ]
 EVENT: TypeAdapter[Event] = TypeAdapter(Event)

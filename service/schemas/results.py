@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.paging import MAX_CHARS
-from training.events import Family
+from training.events import Detail, Family
 from training.spec import Protocol
 
 Split = Literal["train", "selection", "test"]
@@ -54,7 +54,7 @@ class ResultOut(BaseModel):
     """What guessing would give in this metric."""
     n: int
     """Samples the value was computed on."""
-    details: dict[str, float]
+    details: dict[str, Detail]
     created_at: datetime
 
 

@@ -1,4 +1,5 @@
-"""How good is a representation? Frozen embeddings, a linear classifier on top, scores on data it has not seen.
+"""How good is a representation? Frozen embeddings, a linear probe on top, scores on data it has not seen.
 
-features → logistic regression with the cost chosen on held-out training data → scores, each as a typed result.
+features → probes (classes, labels or numbers) whose strength is chosen on samples they were not fitted on → scores with
+their intervals, each as a typed result. What is solved for one is solved for all at once.
 """

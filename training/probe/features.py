@@ -2,40 +2,67 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from training.data import Augmenter, Data, Split, prepare
 from training.methods import Method
-from training.spec import DatasetSpec, Digits, Protocol
+from training.spec import DatasetSpec, Protocol, Trifeatures
 
 BATCH = 512
 
 
-@torch.no_grad()
+@dataclass(frozen=True)
+class Embedded:
+    """Samples as a probe sees them."""
+
+    x: Tensor  # (N, D)
+    labels: Mapping[str, Tensor]
+    """As in `Split.labels`."""
+
+    def and_also(self, other: Embedded | None) -> Embedded:
+        """The samples of both."""
+        if other is None:
+            return self
+        labels = {task: torch.cat([own, other.labels[task]]) for task, own in self.labels.items()}
+        return Embedded(torch.cat([self.x, other.x]), labels)
+
+
 def embed_split(
     method: Method,
     dataset: DatasetSpec,
     data: Data,
     split: Split,
     protocol: Protocol,
-    limit: int | None = None,
+    rows: Tensor | None = None,
 ) -> Tensor:
-    """(N, D) float32, on the method's device; the first `limit` samples only, when one is given.
+    """(N, D) float32, on the method's device; of these rows only, when some are given.
 
     Under `reference`, Trifeatures images are cropped at random (at least half the area) even here, as published.
     """
-    crops = protocol == "reference" and not isinstance(dataset, Digits)
-    augment = Augmenter(dataset, data, "crop") if crops else None
+    augment = Augmenter(dataset, data, "crop") if crops_at_random(dataset, protocol) else None
     was_training = method.training
     method.eval()
     device = next(method.parameters()).device
-    rows = torch.arange(len(split) if limit is None else min(limit, len(split)), device=device)
-    parts = []
-    for some in rows.split(BATCH):
-        raw = split.batch(some)
-        inputs = augment(raw) if augment else prepare(raw, data)
-        present = torch.ones(len(some), len(method.modalities), dtype=torch.bool, device=device)
-        parts.append(method.embed(inputs, present).float())
+    rows = torch.arange(len(split)) if rows is None else rows
+    parts = [
+        _embed(method, augment(raw) if augment else prepare(raw, data))
+        for raw in (split.batch(some) for some in rows.to(device).split(BATCH))
+    ]
     method.train(was_training)
-    return torch.cat(parts)
+    return torch.cat(parts) if parts else torch.empty(0, method.embedding_dim, device=device)
+
+
+def crops_at_random(dataset: DatasetSpec, protocol: Protocol) -> bool:
+    return protocol == "reference" and isinstance(dataset, Trifeatures)
+
+
+@torch.no_grad()
+def _embed(method: Method, inputs: Mapping[str, Tensor]) -> Tensor:
+    inputs = {modality.name: inputs[modality.name] for modality in method.modalities}
+    first = next(iter(inputs.values()))
+    present = torch.ones(len(first), len(inputs), dtype=torch.bool, device=first.device)
+    return method.embed(inputs, present).float()

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
+from torch import Tensor
 
 from training import checkpoint
-from training.data import Data, load
+from training.data import Data, Split, load_for
 from training.errors import DataError
-from training.events import Result
+from training.events import Detail, Result
 from training.methods import Method, build_method
-from training.probe.features import embed_split
-from training.probe.linear import fit_probe
-from training.probe.scores import accuracy, macro_accuracy
+from training.probe.feature_cache import cached
+from training.probe.features import Embedded, crops_at_random, embed_split
+from training.probe.linear import Choice, Recipe, choose, fit_chosen, require_finite
+from training.probe.scores import MOST_CLASSES, Estimate, chance, confusion, estimates
 from training.runner import Run, use_threads
 from training.spec import ProbeSpec, Task, TrainSpec
+
+CHOSEN_BY = {"class": "macro_accuracy", "multilabel": "f1_macro", "regression": "mse"}
 
 
 def work(run: Run) -> int:
@@ -23,25 +29,26 @@ def work(run: Run) -> int:
     trained = found.meta.spec
     tasks = chosen_tasks(trained, spec.tasks)
     device = "cuda" if torch.cuda.is_available() and trained.device != "cpu" else "cpu"
-    run.start(len(tasks), device)
-    data = load(trained.dataset, run.datasets_dir).to(device)
+    steps = 2 * len(tasks)
+    run.start(steps, device)
+    data = load_for(trained, run.datasets_dir, splits=spec.protocol).to(device)
     method = restored(found, data).to(device)
 
     run.say(f"probing {spec.run} after step {found.meta.step} on {trained.dataset.name}")
-    torch.manual_seed(spec.seed)  # the crops of protocol `reference`
-    train = embed_split(method, trained.dataset, data, data.probe_train, spec.protocol)
-    test = embed_split(method, trained.dataset, data, data.probe_test, spec.protocol)
-    for done, task in enumerate(tasks):
+    train, val, test = embedded(run, spec, found, method, data)
+    require_finite(test.x, "test")
+    choices: dict[str, Choice] = {}
+    recipe = Recipe(spec.protocol, spec.seed, penalty=spec.penalty)
+    for name, choice in choose(train, val, tasks, recipe):
+        choices[name] = choice
+        run.heed_stop(len(choices))
+        run.progress("choosing strengths", len(choices), steps)
+    everything = train.and_also(val)
+    probes = fit_chosen(everything, tasks, choices, spec.penalty)
+    for done, task in enumerate(tasks, start=len(tasks)):
         run.heed_stop(done)
-        truth = data.probe_test.labels[task.name]
-        probe, selection = fit_probe(
-            train, data.probe_train.labels[task.name], task, spec.protocol, spec.seed
-        )
-        predicted = probe.logits(test).argmax(1)
-        for metric, value in (
-            ("macro_accuracy", macro_accuracy(predicted, truth)),
-            ("accuracy", accuracy(predicted, truth)),
-        ):
+        outputs = probes[task.name](test.x)
+        for metric, score, details in judged(run, task, outputs, test.labels[task.name], spec.seed):
             run.tell(
                 Result(
                     model_job_id=spec.run,
@@ -53,18 +60,60 @@ def work(run: Run) -> int:
                     split="test",
                     protocol=spec.protocol,
                     seed=spec.seed,
-                    value=value,
-                    chance=task.chance if metric == "macro_accuracy" else None,
-                    n=len(truth),
-                    details={
-                        "cost": probe.cost,
-                        "selection_macro_accuracy": selection,
-                        "n_train": len(train),
-                    },
+                    value=score.value,
+                    chance=chance(task, metric),
+                    n=len(test.x),
+                    details={**about(task, choices[task.name]), "n_train": len(everything.x), **details},
                 )
             )
-        run.progress("probing", done + 1, len(tasks))
-    return len(tasks)
+        run.progress("scoring", done + 1, steps)
+    return steps
+
+
+def embedded(
+    run: Run, spec: ProbeSpec, found: checkpoint.Checkpoint, method: Method, data: Data
+) -> tuple[Embedded, Embedded | None, Embedded]:
+    """To fit on, to choose by if there is such a split, and to score on."""
+    trained = found.meta.spec
+
+    def of(split: Split, name: str) -> Embedded:
+        def compute() -> Tensor:
+            torch.manual_seed(spec.seed)  # the crops of protocol `reference`
+            return embed_split(method, trained.dataset, data, split, spec.protocol)
+
+        crops = spec.seed if crops_at_random(trained.dataset, spec.protocol) else None
+        key = (found.meta.sha256[checkpoint.WEIGHTS], data.sha256, spec.protocol, name, crops)
+        x = cached(run.datasets_dir / "embeddings", key, compute)
+        return Embedded(x.to(next(method.parameters()).device), split.labels)
+
+    val = of(data.probe_val, "val") if data.probe_val else None
+    return of(data.probe_train, "train"), val, of(data.probe_test, "test")
+
+
+def judged(
+    run: Run, task: Task, outputs: Tensor, truth: Tensor, seed: int
+) -> list[tuple[str, Estimate, dict[str, Detail]]]:
+    """Each metric with its value and what else there is to say of it."""
+    results = []
+    for metric, score in estimates(task, outputs, truth, seed).items():
+        if math.isnan(score.value):
+            run.say(
+                f"task {task.name}: its test samples do not differ, so there is no {metric}", level="warning"
+            )
+            continue
+        details: dict[str, Detail] = {}
+        if score.interval is not None:
+            details["ci95"] = list(score.interval)
+        if metric == "macro_accuracy" and task.type == "class" and task.classes <= MOST_CLASSES:
+            details["confusion"] = confusion(outputs.argmax(1), truth, task.classes)
+        results.append((metric, score, details))
+    return results
+
+
+def about(task: Task, choice: Choice) -> dict[str, Detail]:
+    """How the probe was chosen."""
+    strength = "alpha" if task.type == "regression" else "cost"
+    return {strength: choice.strength, f"selection_{CHOSEN_BY[task.type]}": abs(choice.score)}
 
 
 def chosen_tasks(trained: TrainSpec, names: tuple[str, ...] | None) -> tuple[Task, ...]:

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")]
 Seed = Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)]
 Protocol = Literal["reference", "strict"]
+Penalty = Literal["norm", "squared"]
+"""Of a linear classifier's weights: their Euclidean norm, as in the published code, or its square, as is usual."""
 
 
 def whole(low: int, high: int) -> Any:

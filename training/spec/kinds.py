@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from training.spec.base import Protocol, RunName, Seed, Spec, whole
+from training.spec.base import Penalty, Protocol, RunName, Seed, Spec, whole
 from training.spec.train import TrainSpec
 
 
@@ -23,7 +23,9 @@ class ProbeSpec(Spec):
     """All tasks of the dataset by default."""
     protocol: Protocol = "strict"
     seed: Seed = 42
-    """Draws the probe's train/selection split."""
+    """Draws the training samples that are held out to choose by, and the resamples of the test samples."""
+    penalty: Penalty = "norm"
+    """Of the classifiers of tasks of classes; those of labels have the square."""
     threads: Annotated[int, whole(1, 256)] | None = None
 
 

@@ -1,0 +1,144 @@
+"""How much solving together saves, on features as ill-conditioned as embeddings are, in float32.
+
+*search*: the two-stage search for a cost, batched, against the published order of things: one cost after the other by
+torch's own L-BFGS. *labels*: 23 labels at 7 costs in one solve, against scikit-learn's logistic regression, one label at a
+time, with the 100 iterations of the published code; measured on some of the labels, and scaled to all. *ridge*: 7
+alphas from one eigendecomposition, against scikit-learn's fits. All on one thread, in CPU seconds, which other work on
+the machine disturbs less than wall time; the sides are measured in turn, and the medians of their repeats compared.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression, Ridge
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+
+from tests.training.probe import sequential
+from training.probe.entropy import Problem
+from training.probe.logistic import fit_classes, fit_labels
+from training.probe.ridge import fit_ridge
+from training.probe.scores import macro_accuracy
+from training.probe.search import COSTS, search_cost
+
+SELECTED = 2_000
+"""Samples that a cost is chosen by, besides those fitted on."""
+
+
+@dataclass(frozen=True)
+class Size:
+    n: int
+    width: int
+    outputs: int
+    """Classes, labels or numbers."""
+    repeats: int
+    measured: int = 0
+    """Labels that scikit-learn is measured on."""
+
+
+SEARCH = Size(10_000, 512, 10, repeats=1)
+LABELS = Size(15_552, 768, 23, repeats=1, measured=2)
+RIDGE = Size(117_600, 128, 4, repeats=5)
+
+
+def measure() -> dict[str, float]:
+    """Seconds and ratios, as the names say; `_same_cost` is 1 when both searches chose the same cost."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with threadpool_limits(1):
+        measured = {**search(SEARCH), **labels(LABELS), **ridge(RIDGE)}
+    torch.set_num_threads(threads)
+    return measured
+
+
+def search(size: Size) -> dict[str, float]:
+    x, y = features(size.n + SELECTED, size.width, size.outputs)
+    fitted, selected = (x[: size.n], y[: size.n]), (x[size.n :], y[size.n :])
+    costs: dict[str, float] = {}
+
+    def score(probe: Callable[[Tensor], Tensor]) -> float:
+        return macro_accuracy(probe(selected[0]).argmax(1), selected[1])
+
+    def batched() -> None:
+        searching = search_cost()
+        asked = next(searching)
+        while True:
+            probes = fit_classes(fitted[0], [Problem(fitted[1], cost) for cost in asked], size.outputs)
+            try:
+                asked = searching.send([score(probe) for probe in probes])
+            except StopIteration as stop:
+                costs["batched"] = stop.value
+                return
+
+    def one_after_the_other() -> None:
+        costs["sequential"] = sequential.search_cost(
+            lambda cost: score(sequential.fit(*fitted, size.outputs, cost))
+        )
+
+    ours, theirs = medians(size.repeats, batched, one_after_the_other)
+    return {
+        "search_batched_s": ours,
+        "search_sequential_s": theirs,
+        "search_speedup": theirs / ours,
+        "search_same_cost": float(costs["batched"] == costs["sequential"]),
+    }
+
+
+def labels(size: Size) -> dict[str, float]:
+    x, _ = features(size.n, size.width, size.outputs)
+    random = torch.Generator().manual_seed(1)
+    leaning = x @ torch.randn(size.width, size.outputs, generator=random)
+    leaning = leaning / leaning.std(0) + torch.randn(size.n, size.outputs, generator=random)
+    there = leaning > torch.linspace(0, 2.5, size.outputs)  # from every second sample to few
+    chosen = np.linspace(0, size.outputs - 1, size.measured).astype(int)
+
+    def one_at_a_time() -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # as published
+            for label in chosen:
+                for cost in COSTS:
+                    LogisticRegression(C=cost, max_iter=100).fit(x.numpy(), there[:, label].numpy())
+
+    ours, theirs = medians(size.repeats, lambda: fit_labels(x, there, COSTS), one_at_a_time)
+    theirs *= size.outputs / size.measured
+    return {"labels_batched_s": ours, "labels_sklearn_s": theirs, "labels_speedup": theirs / ours}
+
+
+def ridge(size: Size) -> dict[str, float]:
+    x, _ = features(size.n, size.width, size.outputs)
+    y = x[:, : size.outputs] + torch.randn(size.n, size.outputs, generator=torch.Generator().manual_seed(1))
+
+    def one_at_a_time() -> None:
+        for alpha in COSTS:
+            Ridge(alpha=alpha).fit(x.numpy(), y.numpy())
+
+    ours, theirs = medians(size.repeats, lambda: fit_ridge(x, y, COSTS), one_at_a_time)
+    return {"ridge_batched_s": ours, "ridge_sklearn_s": theirs, "ridge_speedup": theirs / ours}
+
+
+def features(n: int, width: int, classes: int) -> tuple[Tensor, Tensor]:
+    """Clouds around the classes' centres, whose directions shrink by a power law and are turned: (N, D) and (N,)."""
+    random = torch.Generator().manual_seed(0)
+    y = torch.randint(classes, (n,), generator=random)
+    x = torch.randn(n, width, generator=random) + torch.randn(classes, width, generator=random)[y] / 4
+    turned, _ = torch.linalg.qr(torch.randn(width, width, generator=random))
+    return x * torch.arange(1, width + 1) ** -0.75 @ turned, y
+
+
+def medians(repeats: int, *works: Callable[[], object]) -> list[float]:
+    """Seconds of each, measured in turn."""
+    taken: list[list[float]] = [[] for _ in works]
+    for _ in range(repeats):
+        for times, work in zip(taken, works, strict=True):
+            start = time.process_time()
+            work()
+            times.append(time.process_time() - start)
+    return [statistics.median(times) for times in taken]
