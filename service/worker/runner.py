@@ -18,7 +18,9 @@ from training.run_dir import RunDir
 from training.spec import Kind
 
 WORKS: dict[Kind, str] = {"train": "fit", "probe": "probe", "export": "export"}
-INHERITED = frozenset({"PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV"})
+INHERITED = frozenset(
+    {"PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "FUSEBOX_HUB"}
+)
 INHERITED_PREFIXES = (
     "LC_", "PYTHON", "OMP_", "MKL_", "KMP_", "OPENBLAS_", "CUDA_", "NVIDIA_", "NCCL_", "TORCH", "HF_HUB_", "HF_HOME"
 )  # fmt: skip
@@ -68,7 +70,9 @@ def environment(datasets_dir: Path) -> dict[str, str]:
         for name, value in os.environ.items()
         if name in INHERITED or name.startswith(INHERITED_PREFIXES)
     }
-    return {**kept, "FUSEBOX_DATASETS_DIR": str(datasets_dir.resolve()), "PYTHONUNBUFFERED": "1"}
+    pretrained_dir = Path(os.environ.get("FUSEBOX_PRETRAINED_DIR") or datasets_dir.parent / "pretrained")
+    folders = {"FUSEBOX_DATASETS_DIR": datasets_dir, "FUSEBOX_PRETRAINED_DIR": pretrained_dir}
+    return {**kept, **{name: str(each.resolve()) for name, each in folders.items()}, "PYTHONUNBUFFERED": "1"}
 
 
 def kill_leftover(pid: int, started: float) -> None:

@@ -5,7 +5,7 @@ from training.losses.contrastive import cmc, cross_modal, cross_self, info_nce, 
 from training.losses.entropy import entropy
 from training.losses.factorcl import critics, factorcl
 from training.losses.infmasking import infmasking
-from training.losses.reconstruction import mean_error, pixel_errors, word_errors
+from training.losses.reconstruction import mean_error, number_errors, word_errors
 from training.losses.result import Loss
 from training.losses.supervised import supervised
 
@@ -21,7 +21,7 @@ __all__ = [
     "infmasking",
     "info_nce",
     "mean_error",
-    "pixel_errors",
+    "number_errors",
     "simclr",
     "slip",
     "supervised",

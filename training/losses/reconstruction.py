@@ -1,4 +1,4 @@
-"""What a masked autoencoder is trained by. B batch, N patches, K pixel values of a patch, L words, V vocabulary.
+"""What a masked autoencoder is trained by. B batch, N patches, steps or columns, K numbers of each, L words, V vocabulary.
 
 Errors come as sums and counts of each sample, (B, 2): what is hidden differs between samples, and the mean is over all
 that is hidden in a batch, however the batch is cut into parts.
@@ -17,8 +17,9 @@ from training.losses.result import Loss, full_precision
 
 
 @full_precision
-def pixel_errors(predicted: Tensor, target: Tensor, hidden: Tensor) -> Tensor:
-    """Mean squared errors of hidden patches (arXiv:2111.06377, §3). 1 when normalised patches are guessed to be 0.
+def number_errors(predicted: Tensor, target: Tensor, hidden: Tensor) -> Tensor:
+    """Mean squared errors of hidden patches (arXiv:2111.06377, §3), steps or columns. 1 when standardised numbers are
+    guessed to be 0.
 
     predicted, target: (B, N, K). hidden: (B, N) booleans. → (B, 2).
     """
@@ -27,7 +28,7 @@ def pixel_errors(predicted: Tensor, target: Tensor, hidden: Tensor) -> Tensor:
 
 @full_precision
 def word_errors(logits: Tensor, words: Tensor, hidden: Tensor) -> Tensor:
-    """Cross-entropies of hidden words, divided by log V, so that they are 1 by guessing, as `pixel_errors` are.
+    """Cross-entropies of hidden words, divided by log V, so that they are 1 by guessing, as `number_errors` are.
 
     logits: (B, L, V). words: (B, L) token ids. hidden: (B, L) booleans. → (B, 2).
     """

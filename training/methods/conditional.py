@@ -2,8 +2,9 @@
 
 FactorCL (arXiv:2306.05268, §3.2) asks for an augmentation of x₂ that keeps what only x₂ says and may lose what x₁ says
 as well, and leaves open how such a one is found; the published code has none. Ours asks the critic of what is shared:
-the parts of x₂ that most raise its score for x₁ are hidden, by the gradient times the features, as in Grad-CAM
-(arXiv:1610.02391).
+the parts of x₂ that most raise its score for x₁ are hidden. How much a part does is told by the gradient times the
+features, as in Grad-CAM (arXiv:1610.02391), of cells of an image and words; and by the gradient times the input, of
+steps and columns, and of an image whose encoder lets all parts know of all others.
 """
 
 from __future__ import annotations
@@ -13,28 +14,46 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from training.data.captions import MASK_ID
-from training.modules.encoders import TextEncoder
-from training.modules.patches import without
+from training.modules.encoders import WordEncoder, encode
+from training.modules.hiding import hide, hideable
+from training.modules.patches import patchify
 from training.modules.pooling import Pooled
+from training.spec import Modality
 
 
-def without_shared(x: Tensor, pooled: Pooled, score: Callable[[Tensor], Tensor], share: float) -> Tensor:
-    """x, images (B, C, H, W) or texts (B, L), without the share of its parts that speak most for a high score.
+def without_shared(
+    modality: Modality, x: Tensor, pooled: Pooled, score: Callable[[Tensor], Tensor], share: float
+) -> Tensor:
+    """x, raw inputs (B, …) of the modality, without the share of its parts that speak most for a high score.
 
     score: from the pooled vectors (B, width) of x to a score of each (B,). At least one part of each sample is hidden
     and at least one is left.
     """
+    encoder = pooled.encoder
+    rows = modality.size // modality.patch_size if modality.kind == "image" else 0
+    grid = encoder.grid or (rows, rows)
     with torch.enable_grad():
-        parts = pooled.encoder(x).detach().requires_grad_()  # (B, L, C)
-        (slope,) = torch.autograd.grad(score(pooled.pool(parts, x)).sum(), parts)
-    speaks = (slope * parts.detach()).sum(-1)  # (B, L)
-    is_text = isinstance(pooled.encoder, TextEncoder)
-    there = x > MASK_ID if is_text else torch.ones_like(speaks, dtype=torch.bool)
-    hidden = highest(speaks, there, share)
-    if isinstance(pooled.encoder, TextEncoder):
-        return x.masked_fill(hidden, MASK_ID)
-    return without(x, hidden, pooled.encoder.grid)
+        if isinstance(encoder, WordEncoder) or encoder.grid is not None:
+            parts = encode(encoder, x, 1).detach().requires_grad_()  # (B, L, C)
+            (slope,) = torch.autograd.grad(score(pooled.pool(parts, x)).sum(), parts)
+            speaks = (slope * parts.detach()).sum(-1)  # (B, L)
+        else:
+            given = x.detach().requires_grad_()
+            (slope,) = torch.autograd.grad(score(pooled(given)).sum(), given)
+            speaks = _by_part(modality, slope * x)
+    hidden = highest(speaks, hideable(modality, encoder, x, grid), share)
+    return hide(modality, encoder, x, hidden, grid)
+
+
+def _by_part(modality: Modality, values: Tensor) -> Tensor:
+    """(B, L), from values of all numbers of the input: patches of an image, steps of a sequence, columns of a table."""
+    match modality.kind:
+        case "image":
+            return patchify(values, modality.patch_size).sum(-1)
+        case "sequence":
+            return values.sum(-1)
+        case _:
+            return values
 
 
 def highest(values: Tensor, there: Tensor, share: float) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from training.losses import Loss, cross_modal
 from training.methods.method import Batch, Features, Inputs, Method, View, When
 from training.methods.towers import side_by_side
+from training.modules.by_name import ByName
 from training.modules.encoders import build_encoder
 from training.modules.pooling import Pooled
 from training.spec import SLIP as SLIPSpec
@@ -28,12 +29,13 @@ class Cross(Method):
         super().__init__(spec.dataset.modalities)
         assert isinstance(spec.method, CrossSpec | SLIPSpec)
         width = spec.method.projection_dim
-        self.pooled, self.projections = nn.ModuleDict(), nn.ModuleDict()
+        pooled, projections = {}, {}
         for modality in self.modalities:
-            pooled = Pooled(build_encoder(modality, spec.model, vocabulary))
-            projection = nn.Linear(pooled.width, width, bias=False)
-            nn.init.normal_(projection.weight, std=pooled.width**-0.5)
-            self.pooled[modality.name], self.projections[modality.name] = pooled, projection
+            tower = Pooled(build_encoder(modality, spec.model, vocabulary, spec.protocol))
+            projection = nn.Linear(tower.width, width, bias=False)
+            nn.init.normal_(projection.weight, std=tower.width**-0.5)
+            pooled[modality.name], projections[modality.name] = tower, projection
+        self.pooled, self.projections = ByName(pooled), ByName(projections)
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self.embedding_dim = width * len(self.modalities)
 

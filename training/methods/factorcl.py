@@ -115,7 +115,8 @@ class FactorCL(TowerMethod):
         def score(second: Tensor) -> Tensor:
             return self.critics["shared"](*self.project("shared", [first, second])).diagonal()
 
-        return {**augmented, two: without_shared(augmented[two], tower, score, self.options.hidden_share)}
+        changed = without_shared(self.modalities[1], augmented[two], tower, score, self.options.hidden_share)
+        return {**augmented, two: changed}
 
 
 def _projection(width: int) -> nn.Sequential:

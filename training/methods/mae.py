@@ -11,6 +11,8 @@ normalised by itself, the decoder is light and the error is of hidden patches al
   restore from those, and what is probed, exported and served, the embedding, would learn little.
 * Of texts, words are hidden (the mask token in their place) and told by cross-entropy. Its value is divided by that of
   guessing, and the error of guessing normalised pixels is 1 as well, so modalities weigh alike.
+* Of sequences, steps are hidden, and of tables columns; both take the training data's mean and are told by the squared
+  error of numbers on the scale of the training data, which is 1 by guessing too.
 * Views are cropped and not distorted further: MAE's paper finds that cropping alone serves it best.
 """
 
@@ -18,14 +20,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from training.data.captions import MASK_ID
-from training.losses import Loss, mean_error, pixel_errors, word_errors
-from training.methods.method import Batch, Features, FusedMethod, When
+from training.losses import Loss, mean_error, number_errors, word_errors
+from training.methods.method import Batch, Features, FusedMethod, Inputs, When
+from training.modules.by_name import ByName
 from training.modules.decoders import build_decoder
+from training.modules.hiding import hide, hideable
 from training.modules.masking import drawn_ratios, random_hidden
-from training.modules.patches import all_patches, normalised_patches, patchify, without
+from training.modules.padding import is_there
+from training.modules.patches import normalised_patches, patchify
+from training.modules.scaling import Scale
 from training.spec import MAE as MAESpec
 from training.spec import Modality, TrainSpec
 
@@ -37,12 +42,26 @@ class MAE(FusedMethod):
         super().__init__(spec, vocabulary)
         assert isinstance(spec.method, MAESpec)
         self.options = spec.method
-        self.decoders = nn.ModuleDict(
+        self.decoders = ByName(
             {
                 each.name: build_decoder(each, self.options, spec.model.dim, vocabulary)
                 for each in self.modalities
             }
         )
+        self.scales = ByName(
+            {
+                each.name: Scale(each.features)
+                for each in self.modalities
+                if each.kind in ("sequence", "table")
+            }
+        )
+
+    def learn_scales(self, inputs: Inputs, labels: Mapping[str, Tensor]) -> None:
+        for modality in self.modalities:
+            if modality.name in self.scales:
+                values = inputs[modality.name]
+                is_sequence = modality.kind == "sequence"
+                self.scale_of(modality).learn(values[is_there("sequence", values)] if is_sequence else values)
 
     def features(self, batch: Batch, when: When) -> Features:
         whole = batch.views[0]
@@ -62,20 +81,35 @@ class MAE(FusedMethod):
         return mean_error(features)
 
     def parts(self, modality: Modality, whole: Tensor) -> Tensor:
-        """Booleans (B, L), true for each patch of an image and each word of a text that is not padding."""
-        return whole != 0 if modality.kind == "text" else all_patches(whole, self.options.patch_of(modality))
+        """Booleans (B, L), true for what can be hidden: patches, words, steps that are no padding, columns."""
+        return hideable(modality, self.tokens.encoder_of(modality.name), whole, self.grid_of(modality))
 
     def visible(self, modality: Modality, whole: Tensor, hidden: Tensor) -> Tensor:
         """The input without its hidden parts (B, L)."""
-        if modality.kind == "text":
-            return whole.masked_fill(hidden, MASK_ID)
-        rows = modality.size // self.options.patch_of(modality)
-        return without(whole, hidden, (rows, rows))
+        mean = self.scale_of(modality).mean if modality.name in self.scales else 0.0
+        encoder = self.tokens.encoder_of(modality.name)
+        return hide(modality, encoder, whole, hidden, self.grid_of(modality), mean)
 
     def errors(self, modality: Modality, embedding: Tensor, whole: Tensor, hidden: Tensor) -> Tensor:
         """(B, 2): how badly the hidden parts (B, L) are told from the embedding (B, D), and how many they are."""
         told = self.decoders[modality.name](embedding, hidden.shape[1])
-        if modality.kind == "text":
-            return word_errors(told, whole, hidden)
-        target = normalised_patches(patchify(whole, self.options.patch_of(modality)))
-        return pixel_errors(told, target, hidden)
+        match modality.kind:
+            case "text":
+                return word_errors(told, whole, hidden)
+            case "image":
+                target = normalised_patches(patchify(whole, self.options.patch_of(modality)))
+            case "sequence":
+                target = self.scale_of(modality)(whole)
+            case "table":
+                target = self.scale_of(modality)(whole).unsqueeze(-1)
+        return number_errors(told, target, hidden)
+
+    def grid_of(self, modality: Modality) -> tuple[int, int]:
+        """Rows and columns of an image's patches."""
+        rows = modality.size // self.options.patch_of(modality)
+        return rows, rows
+
+    def scale_of(self, modality: Modality) -> Scale:
+        scale = self.scales[modality.name]
+        assert isinstance(scale, Scale)
+        return scale

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from training.losses import Loss
-from training.modules.adapters import PatchAdapter, SequenceAdapter
-from training.modules.encoders import TextEncoder, build_encoder, encode
 from training.modules.fusion import FusionTransformer
 from training.modules.heads import ProjectionHead
-from training.spec import Modality, Model, TrainSpec
+from training.modules.tokens import Tokens
+from training.spec import Modality, TrainSpec
 
 Inputs = Mapping[str, Tensor]
-"""By modality: images (B, C, H, W) normalised, texts (B, L) token ids with zeros for padding."""
+"""By modality: images (B, C, H, W) normalised; texts (B, L) token ids with zeros for padding; sequences (B, L, F) with steps
+of zeros at the end for padding; tables (B, F). All float32 but texts."""
 Features = dict[str, Tensor]
 """What a step learns from each sample by itself, (…, B, C) each: the batch is the last axis but one."""
 View = Literal["plain", "crop", "full"]
@@ -30,7 +30,8 @@ class Batch(NamedTuple):
     views: list[Inputs]
     """As many as the method's `views`, in that order."""
     labels: Mapping[str, Tensor]
-    """Task → classes (B,), of the method's `tasks` alone: empty unless the method is supervised."""
+    """Task → classes (B,), or labels or numbers (B, K), of the method's `tasks` alone: empty unless the method is
+    supervised."""
 
 
 class When(NamedTuple):
@@ -78,41 +79,15 @@ class Method(nn.Module, ABC):
     def embed(self, inputs: Inputs, present: Tensor) -> Tensor:
         """(B, embedding_dim). `present` (B, M): which modalities each sample has; what is absent has no influence."""
 
+    def learn_scales(self, inputs: Inputs, labels: Mapping[str, Tensor]) -> None:
+        """Takes from all training samples what the loss must know of them before the first step; for most methods
+        nothing. It is kept in buffers, and so in checkpoints.
+
+        inputs: of sequences and tables at least. labels: of the method's tasks at least.
+        """
+
     def after_step(self) -> None:
         """Puts parameters back into their bounds after an optimizer step."""
-
-
-class Tokens(nn.Module):
-    """All modalities' encoders and adapters: raw inputs to tokens of one width."""
-
-    def __init__(self, modalities: tuple[Modality, ...], model: Model, vocabulary: int) -> None:
-        super().__init__()
-        self.modalities = modalities
-        self.encoders = nn.ModuleDict()
-        self.adapters = nn.ModuleDict()
-        for modality in modalities:
-            encoder = build_encoder(modality, model, vocabulary)
-            self.encoders[modality.name] = encoder
-            self.adapters[modality.name] = (
-                SequenceAdapter(encoder.width, model.dim)
-                if isinstance(encoder, TextEncoder)
-                else PatchAdapter(encoder.width, model.dim, encoder.grid)
-            )
-
-    def forward(self, inputs: Inputs, n_views: int = 1) -> tuple[list[Tensor], list[Tensor]]:
-        """Per modality tokens (B, Lₘ, D), and booleans (B, Lₘ) that are false for padding.
-
-        n_views: how many views lie one after the other in the batch, which an encoder's batch-norms must know.
-        """
-        tokens, there = [], []
-        for modality in self.modalities:
-            raw = inputs[modality.name]
-            own = self.adapters[modality.name](encode(self.encoders[modality.name], raw, n_views))
-            tokens.append(own)
-            there.append(
-                raw != 0 if modality.kind == "text" else torch.ones_like(own[..., 0], dtype=torch.bool)
-            )
-        return tokens, there
 
 
 class FusedMethod(Method):
@@ -121,7 +96,7 @@ class FusedMethod(Method):
     def __init__(self, spec: TrainSpec, vocabulary: int) -> None:
         super().__init__(spec.dataset.modalities)
         model = spec.model
-        self.tokens = Tokens(self.modalities, model, vocabulary)
+        self.tokens = Tokens(self.modalities, model, vocabulary, spec.protocol)
         self.fusion = FusionTransformer(model.dim, model.heads, model.layers)
         self.embedding_dim = model.dim
 
@@ -150,7 +125,8 @@ class ProjectedMethod(FusedMethod):
     def tokens_of_both(self, views: list[Inputs]) -> tuple[list[Tensor], list[Tensor] | None]:
         """Tokens of both augmentations, one after the other in the batch: one pass through each encoder.
 
-        The published training passes no padding mask to the fusion; protocol `reference` does the same.
+        The published training passes no padding mask to the fusion; protocol `reference` does the same. Embedding does
+        pass it, for texts; of sequences nothing is padding under that protocol.
         """
         both = {m.name: torch.cat([view[m.name] for view in views]) for m in self.modalities}
         tokens, there = self.tokens(both, len(views))

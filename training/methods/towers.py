@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from training.methods.method import Inputs, Method
+from training.modules.by_name import ByName
 from training.modules.encoders import build_encoder
 from training.modules.pooling import Pooled
 from training.spec import Modality, TrainSpec
@@ -21,8 +22,11 @@ class TowerMethod(Method):
     ) -> None:
         """modalities: those that the method sees; all of the dataset by default."""
         super().__init__(modalities or spec.dataset.modalities)
-        self.pooled = nn.ModuleDict(
-            {each.name: Pooled(build_encoder(each, spec.model, vocabulary)) for each in self.modalities}
+        self.pooled = ByName(
+            {
+                each.name: Pooled(build_encoder(each, spec.model, vocabulary, spec.protocol))
+                for each in self.modalities
+            }
         )
         self.embedding_dim = sum(self.widths)
 

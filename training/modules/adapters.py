@@ -21,7 +21,7 @@ class PatchAdapter(nn.Module):
 
 
 class SequenceAdapter(nn.Module):
-    """Features whose encoder has placed them already (B, L, C) → tokens (B, L, D)."""
+    """Features whose encoder has placed them already, or that have no place (B, L, C) → tokens (B, L, D)."""
 
     def __init__(self, width: int, dim: int) -> None:
         super().__init__()
@@ -30,6 +30,22 @@ class SequenceAdapter(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.projection(x)
         return out
+
+
+class FeaturesAdapter(nn.Module):
+    """Each number a token: the features of all parts (B, L, C), N = L · C of them, → tokens (B, N, D).
+
+    Token i is xᵢ · Wᵢ + bᵢ, all of W and b drawn from N(0, 1), as published. W decays in training, b does not.
+    """
+
+    def __init__(self, count: int, dim: int) -> None:
+        """count: N."""
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(count, dim))
+        self.bias = nn.Parameter(torch.randn(count, dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1).unsqueeze(-1) * self.weight + self.bias
 
 
 def sine_positions(dim: int, rows: int, columns: int) -> Tensor:

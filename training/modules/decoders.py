@@ -41,9 +41,15 @@ class Decoder(nn.Module):
 
 
 def build_decoder(modality: Modality, options: MAE, dim: int, vocabulary: int) -> Decoder:
-    if modality.kind == "text":
-        return Decoder(dim, options, sine_positions(options.decoder_dim, 1, modality.max_tokens), vocabulary)
-    side = options.patch_of(modality)
-    rows = modality.size // side
-    pixels = side * side * modality.channels
-    return Decoder(dim, options, sine_positions(options.decoder_dim, rows, rows), pixels)
+    width = options.decoder_dim
+    match modality.kind:
+        case "text":
+            return Decoder(dim, options, sine_positions(width, 1, modality.max_tokens), vocabulary)
+        case "image":
+            side = options.patch_of(modality)
+            rows = modality.size // side
+            return Decoder(dim, options, sine_positions(width, rows, rows), side * side * modality.channels)
+        case "sequence":
+            return Decoder(dim, options, sine_positions(width, 1, modality.length), modality.features)
+        case "table":
+            return Decoder(dim, options, sine_positions(width, 1, modality.features), 1)

@@ -21,7 +21,7 @@ from itertools import groupby
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, scaled_dot_product_attention
+from torch.nn.functional import linear, scaled_dot_product_attention, silu
 
 CLS, MASK = 0, 1
 """The first two slots of every sequence in this file."""
@@ -30,7 +30,8 @@ LARGEST_GAP = 80.0
 
 
 def quick_gelu(x: Tensor) -> Tensor:
-    return x * torch.sigmoid(1.702 * x)
+    """x · σ(1.702 x), written so that one kernel computes it and its gradient needs one tensor less."""
+    return silu(1.702 * x) / 1.702
 
 
 class Block(nn.Module):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -32,9 +31,3 @@ def without(images: Tensor, hidden: Tensor, grid: tuple[int, int]) -> Tensor:
     cells = hidden.view(-1, 1, *grid).to(images.dtype)
     covered = interpolate(cells, size=images.shape[-2:], mode="nearest") > 0.5
     return images.masked_fill(covered, 0.0)
-
-
-def all_patches(images: Tensor, side: int) -> Tensor:
-    """(B, N) booleans, all true: every patch of an image is there."""
-    rows = images.shape[-1] // side
-    return torch.ones(len(images), rows * rows, dtype=torch.bool, device=images.device)

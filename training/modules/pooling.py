@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from training.modules.encoders import AlexNetEncoder, ConvEncoder, Encoder, TextEncoder, encode
+from training.modules.encoders import AlexNetEncoder, ConvEncoder, Encoder, encode
 
 
 class Pooled(nn.Module):
-    """One vector per sample: a linear layer over all parts of plain convolutions, the mean over those of all others."""
+    """One vector per sample: a linear layer over all parts of plain convolutions, the encoder's own summary of others."""
 
     LATENT = 256
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
         self.encoder = encoder
-        self.width = encoder.width
+        self.width = encoder.summary_width
         if isinstance(encoder, ConvEncoder | AlexNetEncoder):
             self.width = self.LATENT
             self.latent = nn.Linear(encoder.grid[0] * encoder.grid[1] * encoder.width, self.LATENT)
@@ -26,10 +26,7 @@ class Pooled(nn.Module):
 
     def pool(self, parts: Tensor, x: Tensor) -> Tensor:
         """(B, width) from the encoder's parts (B, L, C) of the raw input x."""
-        if isinstance(self.encoder, TextEncoder):
-            there = (x != 0).unsqueeze(-1).to(parts.dtype)
-            return (parts * there).sum(1) / there.sum(1).clamp_min(1)
         if isinstance(self.encoder, ConvEncoder | AlexNetEncoder):
             pooled: Tensor = self.latent(parts.flatten(1))
             return pooled
-        return parts.mean(1)
+        return self.encoder.summary(parts, self.encoder.there(x, parts))

@@ -5,7 +5,7 @@ A spec is frozen and complete: defaults are filled in, so the same spec always m
 """
 
 from training.spec import encoders
-from training.spec.base import Protocol, RunName, Seed
+from training.spec.base import Penalty, Protocol, RunName, Seed
 from training.spec.datasets import (
     DATASETS,
     Card,
@@ -71,6 +71,7 @@ __all__ = [
     "Modality",
     "Model",
     "Optim",
+    "Penalty",
     "ProbeSpec",
     "Protocol",
     "RatioRange",

@@ -97,7 +97,8 @@ class PretrainedText(_Encoder):
 
 
 class Affect(_Encoder):
-    """MultiBench's transformer for MOSI, UR-FUNNY and MUSTARD: width 40, without positions of its own."""
+    """MultiBench's transformer for MOSI, UR-FUNNY and MUSTARD: width 40, without positions of its own. Under protocol
+    `reference`, as published, it attends to padding, and one vector is the last step's; else the mean over steps."""
 
     KIND = "sequence"
     name: Literal["affect"] = "affect"
@@ -106,7 +107,7 @@ class Affect(_Encoder):
 
 
 class GRU(_Encoder):
-    """A gated recurrent unit; every step's output is a part."""
+    """A gated recurrent unit; every step's output is a part, and the last one's is the one vector."""
 
     KIND = "sequence"
     name: Literal["gru"] = "gru"

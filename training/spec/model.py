@@ -12,12 +12,16 @@ from training.spec.base import Spec, whole
 from training.spec.datasets import Modality
 from training.spec.encoders import (
     GRU,
+    MLP,
     AlexNet,
     Columns,
     Convolutional,
     Encoders,
     EncoderSpec,
     Force,
+    PretrainedImage,
+    PretrainedText,
+    Proprioception,
     ResNet18,
     ResNet50,
     TextTransformer,
@@ -28,6 +32,8 @@ ALEXNET_LEAST = 63
 """Pixels below which AlexNet's poolings leave nothing."""
 FORCE_READINGS = 32
 """Steps that the force encoder makes one part of."""
+MOST_TOKENS = 1024
+"""Of one modality whose numbers become a token each: attention takes memory by their square."""
 IMAGE_ENCODERS: Mapping[str, Encoders] = {
     each.name: each for each in (Convolutional(), AlexNet(), ResNet18(), ResNet50(), ViT())
 }
@@ -94,7 +100,7 @@ class Model(Spec):
                 {"asked": unknown[0], "names": ", ".join(names), "loc": f"model.encoders.{unknown[0]}"},
             )
         for modality in modalities:
-            problem = _misfit(self.encoder_of(modality), modality)
+            problem = _misfit(self.encoder_of(modality), modality) or self._too_many(modality)
             if problem is not None:
                 raise PydanticCustomError(
                     "encoder_size",
@@ -103,11 +109,49 @@ class Model(Spec):
                         "encoder": self.encoder_of(modality).name,
                         "problem": problem,
                         "remedy": " or image_size" if modality.kind == "image" else "",
-                        "loc": f"model.encoders.{modality.name}"
-                        if modality.name in self.encoders
-                        else "model.encoder",
+                        "loc": "model.encoder"
+                        if modality.kind == "image" and modality.name not in self.encoders
+                        else f"model.encoders.{modality.name}",
                     },
                 )
+        self._check_texts([each for each in modalities if each.kind == "text"])
+
+    def tokens_per_number(self, modality: Modality) -> int | None:
+        """How many tokens a modality has whose numbers become a token each; none where its parts do."""
+        match self.encoder_of(modality):
+            case Columns():
+                return modality.features
+            case MLP(tokens="per_feature", widths=widths):
+                return widths[-1]
+            case Proprioception(tokens="per_feature", width=width):
+                return width or self.dim
+            case Force(tokens="per_feature", width=width):
+                return modality.length // FORCE_READINGS * (width or self.dim)
+            case _:
+                return None
+
+    def _too_many(self, modality: Modality) -> str | None:
+        count = self.tokens_per_number(modality)
+        if count is None or count <= MOST_TOKENS:
+            return None
+        return f"would make {count} tokens of '{modality.name}', one of each number, and {MOST_TOKENS} are the most"
+
+    def _check_texts(self, texts: Sequence[Modality]) -> None:
+        """All texts of a dataset are tokenised alike."""
+        chosen = {each.name: self.encoder_of(each) for each in texts}
+        sources = {
+            name: encoder.source if isinstance(encoder, PretrainedText) else None
+            for name, encoder in chosen.items()
+        }
+        if len(set(sources.values())) > 1:
+            one = next(iter(sources))
+            other = next(name for name, source in sources.items() if source != sources[one])
+            raise PydanticCustomError(
+                "tokenizers",
+                "the texts of a dataset share one tokenizer, but '{one}' and '{other}' have encoders with different ones; "
+                "give both the same tower, or neither",
+                {"one": one, "other": other, "loc": f"model.encoders.{other}"},
+            )
 
 
 def _usual(modality: Modality) -> Encoders:
@@ -131,6 +175,8 @@ def _misfit(encoder: Encoders, modality: Modality) -> str | None:
         return f"needs images of at least {ALEXNET_LEAST} pixels, but '{name}' has {modality.size}"
     if isinstance(encoder, ViT) and modality.patch_size == 1:
         return f"needs an image size with a divisor between 2 and 16, but '{name}' has {modality.size}"
+    if isinstance(encoder, PretrainedImage) and modality.channels != 3:
+        return f"reads images of three colours, but '{name}' has {modality.channels}"
     if isinstance(encoder, Force) and modality.length % FORCE_READINGS:
         return f"needs a multiple of {FORCE_READINGS} steps, but '{name}' has {modality.length}"
     return None

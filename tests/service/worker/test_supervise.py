@@ -203,3 +203,17 @@ def test_a_runner_inherits_no_secret_and_no_address(monkeypatch: pytest.MonkeyPa
     inherited = environment(tmp_path)
     assert "canary" not in inherited.values()
     assert inherited["CUDA_VISIBLE_DEVICES"] == "1"
+
+
+def test_a_runner_is_told_where_datasets_and_pretrained_towers_lie(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("FUSEBOX_PRETRAINED_DIR", raising=False)
+    monkeypatch.setenv("FUSEBOX_HUB", "1")
+    told = environment(tmp_path / "datasets")
+    assert told["FUSEBOX_DATASETS_DIR"] == str(tmp_path / "datasets")
+    assert told["FUSEBOX_PRETRAINED_DIR"] == str(tmp_path / "pretrained")
+    assert told["FUSEBOX_HUB"] == "1"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FUSEBOX_PRETRAINED_DIR", "towers")
+    assert environment(tmp_path)["FUSEBOX_PRETRAINED_DIR"] == str(tmp_path / "towers")

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from training.losses import mean_error, pixel_errors, word_errors
+from training.losses import mean_error, number_errors, word_errors
 from training.modules.patches import normalised_patches
 
 
@@ -25,7 +25,7 @@ def test_the_pixel_error_equals_a_loop_over_hidden_patches() -> None:
         for n in range(5)
         if hidden[b, n]
     ]
-    assert average(pixel_errors(predicted, target, hidden)) == pytest.approx(sum(errors) / len(errors))
+    assert average(number_errors(predicted, target, hidden)) == pytest.approx(sum(errors) / len(errors))
 
 
 def test_the_word_error_equals_a_loop_over_hidden_words() -> None:
@@ -43,7 +43,7 @@ def test_the_word_error_equals_a_loop_over_hidden_words() -> None:
 def test_guessing_costs_one_in_every_modality() -> None:
     target = normalised_patches(torch.randn(4, 6, 16, dtype=torch.float64))
     everything = torch.ones(4, 6, dtype=torch.bool)
-    pixels = pixel_errors(torch.zeros_like(target), target, everything)
+    pixels = number_errors(torch.zeros_like(target), target, everything)
     words = word_errors(torch.zeros(4, 6, 50), torch.randint(0, 50, (4, 6)), everything)
     assert average(pixels) == pytest.approx(1, abs=1e-4)
     assert average(words) == pytest.approx(1, rel=1e-6)
@@ -55,7 +55,7 @@ def test_guessing_costs_one_in_every_modality() -> None:
 def test_what_was_visible_has_no_gradient() -> None:
     predicted = torch.randn(2, 4, 3, dtype=torch.float64, requires_grad=True)
     hidden = torch.tensor([[True, False, True, False], [False, False, False, True]])
-    errors = pixel_errors(predicted, torch.zeros_like(predicted), hidden)
+    errors = number_errors(predicted, torch.zeros_like(predicted), hidden)
     mean_error({"image": errors}).loss.backward()
     assert predicted.grad is not None
     assert (predicted.grad.abs().sum(-1) > 0).equal(hidden)

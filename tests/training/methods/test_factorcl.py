@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
 from tests.training.methods.batches import START, batch, built, tiny
+from tests.training.towers import image_tower
 from training.data.captions import MASK_ID
 from training.losses.factorcl import lower_bound, upper_bound
 from training.methods.conditional import highest, without_shared
 from training.methods.factorcl import TERMS, FactorCL
 from training.modules.critics import ConcatCritic
+from training.modules.encoders import ColumnsEncoder, PretrainedImageEncoder
+from training.modules.patches import patchify
 from training.modules.pooling import Pooled
 from training.optim import build_optimizer
-from training.spec import Optim
+from training.spec import Modality, Optim
+from training.spec.encoders import PretrainedImage
 
 CRITICS_TURN = START._replace(turn=1)
 
@@ -156,6 +161,44 @@ def test_conditional_augmentation_changes_the_second_modality_alone(form: str) -
     assert (changed[two][changed[two] != augmented[two]] == other).all()
 
 
+@pytest.mark.parametrize("form", ["affect", "clinical"])
+def test_conditional_augmentation_hides_whole_steps_of_a_sequence(form: str) -> None:
+    method, spec = method_and_spec(form, augmentation="conditional")
+    plain, augmented = batch(method, spec, 6).views
+    changed = method.without_shared(plain, augmented)
+    one, two = (modality.name for modality in method.modalities)
+    assert torch.equal(changed[one], augmented[one])
+    there = (augmented[two] != 0).any(-1)
+    hidden = there & (changed[two] == 0).all(-1)
+    assert torch.equal(changed[two], augmented[two] * ~hidden[..., None])
+    share = (there.sum(1) * 0.25).round().clamp_min(1)
+    assert hidden.sum(1).tolist() == torch.minimum(share, there.sum(1) - 1).tolist()
+
+
+def test_of_a_table_the_columns_are_hidden_that_speak_for_the_first_modality() -> None:
+    table = Modality(name="table", kind="table", features=8)
+    pooled = Pooled(ColumnsEncoder(8))
+    x = torch.rand(5, 8) + 1
+    hidden = without_shared(
+        table, x, pooled, lambda vector: vector[:, 3] - vector[:, 0] + vector[:, 6] / 9, 0.25
+    )
+    assert (hidden == 0).nonzero()[:, 1].tolist() == [3, 6] * 5
+
+
+def test_of_an_image_whose_parts_know_of_all_others_the_pixels_tell_what_speaks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FUSEBOX_PRETRAINED_DIR", str(tmp_path))
+    image_tower(tmp_path / "vit", "vit")
+    pooled = Pooled(PretrainedImageEncoder(PretrainedImage(source="vit", output="pooled"), 16))
+    image = Modality(name="image", kind="image", channels=3, size=16)
+    x = torch.randn(3, 3, 16, 16)
+    changed = without_shared(image, x, pooled, lambda vector: vector[:, 0], 0.25)
+    covered = patchify(changed == 0, 4).all(-1)
+    assert covered.sum(1).tolist() == [4, 4, 4]
+    assert torch.equal(patchify(changed, 4)[~covered], patchify(x, 4)[~covered])
+
+
 def test_conditional_augmentation_hides_what_speaks_for_the_first_modality() -> None:
     """A score that reads one place alone: that place is hidden in all samples, a quarter of the places altogether."""
     method, spec = method_and_spec("pairs")
@@ -165,7 +208,7 @@ def test_conditional_augmentation_hides_what_speaks_for_the_first_modality() -> 
     with torch.no_grad():  # the pooled vector's first number grows with the features of place 5
         tower.latent.weight.zero_()
         tower.latent.weight.view(tower.width, 16, -1)[0, 5] = 1.0
-    hidden = without_shared(image, tower, lambda pooled: pooled[:, 0], 0.25)
+    hidden = without_shared(method.modalities[1], image, tower, lambda pooled: pooled[:, 0], 0.25)
     places = (hidden == 0).view(4, 4, 2, 4, 2).all(4).all(2).flatten(1)  # a 4 × 4 grid over 8 × 8 pixels
     assert places[:, 5].all()
     assert places.sum(1).tolist() == [4] * 4

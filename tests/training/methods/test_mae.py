@@ -7,7 +7,7 @@ import torch
 
 from tests.training.methods.batches import START, VOCABULARY, batch, built, tiny
 from training.data.captions import MASK_ID
-from training.losses import pixel_errors, word_errors
+from training.losses import number_errors, word_errors
 from training.methods import Batch
 from training.methods.mae import MAE
 from training.modules.masking import random_hidden
@@ -46,7 +46,7 @@ def test_the_loss_is_the_mean_error_over_what_was_hidden_of_each_modality(form: 
             errors.append(word_errors(told, raw, hidden[modality.name]))
         else:
             assert told.shape == (5, 16, 4)  # 8 × 8 pixels in patches of 2 × 2
-            errors.append(pixel_errors(told, normalised_patches(patchify(raw, 2)), hidden[modality.name]))
+            errors.append(number_errors(told, normalised_patches(patchify(raw, 2)), hidden[modality.name]))
 
     torch.manual_seed(4)
     loss, terms = method(Batch([view], {}), START)
@@ -84,6 +84,66 @@ def test_hidden_pixels_take_the_mean_colour_and_hidden_words_the_mask_token() ->
     assert (patchify(image, 2)[hidden["image"]] == 0).all()
     assert torch.equal(text == MASK_ID, hidden["text"])
     assert torch.equal(text == 0, view["text"] == 0)
+
+
+@pytest.mark.parametrize("form", ["affect", "clinical", "robot"])
+def test_hidden_steps_and_columns_have_no_influence_on_the_embedding(form: str) -> None:
+    method, spec = method_and_spec(form)
+    (view,) = batch(method, spec, 5).views
+    hidden = masks(method, view, seed=4)
+
+    def embedded(raw: dict[str, torch.Tensor]) -> torch.Tensor:
+        return method.fused(
+            {each.name: method.visible(each, raw[each.name], hidden[each.name]) for each in method.modalities}
+        )
+
+    other = dict(view)
+    for modality in method.modalities:
+        if modality.kind != "image":
+            places = (
+                hidden[modality.name].unsqueeze(-1) if modality.kind == "sequence" else hidden[modality.name]
+            )
+            other[modality.name] = view[modality.name] + 5 * places
+            assert not torch.equal(other[modality.name], view[modality.name])
+    assert torch.equal(embedded(view), embedded(other))
+
+
+def with_scales(form: str, size: int) -> tuple[MAE, dict[str, torch.Tensor]]:
+    """A method that has learned the scales of the one batch that is its training data, far from standard ones."""
+    method, spec = method_and_spec(form)
+    (view,) = batch(method, spec, size).views
+    for modality in method.modalities:
+        if modality.kind != "image":
+            numbers = view[modality.name]
+            view = {**view, modality.name: (numbers * 30 + 100) * (numbers != 0)}
+    method.learn_scales(view, {})
+    return method, view
+
+
+@pytest.mark.parametrize("form", ["affect", "clinical"])
+def test_hidden_steps_and_columns_take_the_training_datas_mean(form: str) -> None:
+    method, view = with_scales(form, 6)
+    hidden = masks(method, view, seed=4)
+    for modality in method.modalities:
+        raw = view[modality.name]
+        changed = method.visible(modality, raw, hidden[modality.name])
+        there = raw if modality.kind == "table" else raw[(raw != 0).any(-1)]
+        places = hidden[modality.name]
+        mean = there.mean(0).expand_as(changed)
+        assert torch.allclose(changed[places], mean[places])
+        assert torch.equal(changed[~places], raw[~places])
+
+
+@pytest.mark.parametrize("form", ["affect", "clinical"])
+def test_numbers_of_any_scale_cost_as_much_as_guessing_when_nothing_is_said_of_them(form: str) -> None:
+    method, view = with_scales(form, 400)
+    with torch.no_grad():
+        for decoder in method.decoders.values():
+            decoder.exit.weight.zero_()
+            decoder.exit.bias.zero_()
+    torch.manual_seed(0)
+    _, terms = method(Batch([view], {}), START)
+    assert all(term.item() == pytest.approx(1, abs=0.1) for term in terms.values())
 
 
 def test_a_decoder_that_says_nothing_costs_as_much_as_guessing() -> None:

@@ -42,6 +42,41 @@ def test_heads_that_say_nothing_cost_the_logarithm_of_the_classes() -> None:
     )
 
 
+def test_classes_labels_and_numbers_each_have_their_error() -> None:
+    spec = tiny("supervised", "clinical")
+    method = built(spec)
+    assert isinstance(method, Supervised)
+    given = batch(method, spec, 6)
+    numbers = given.labels["turn"].double() * 1e-3 + 7
+    given = given._replace(labels={**given.labels, "turn": numbers})
+    method.learn_scales({}, given.labels)
+    outputs = method.features(given, START)
+    chosen = outputs["mood"].softmax(1)[torch.arange(6), given.labels["mood"]]
+    right = torch.where(
+        given.labels["genres"] == 1, outputs["genres"].sigmoid(), 1 - outputs["genres"].sigmoid()
+    )
+    standardised = (numbers - numbers.mean(0)) / numbers.std(0, correction=0)
+    _, terms = method(given, START)
+    assert terms["task_mood"].item() == pytest.approx(-chosen.log().mean().item())
+    assert terms["task_genres"].item() == pytest.approx(-right.log().mean().item())
+    assert terms["task_turn"].item() == pytest.approx((outputs["turn"] - standardised).square().mean().item())
+
+
+def test_heads_that_say_nothing_cost_as_much_as_guessing_whatever_they_learn() -> None:
+    spec = tiny("supervised", "affect")
+    method = built(spec)
+    assert isinstance(method, Supervised)
+    with torch.no_grad():
+        for parameter in method.heads.parameters():
+            parameter.zero_()
+    given = batch(method, spec, 6)
+    method.learn_scales({}, given.labels)
+    _, terms = method(given, START)
+    assert [term.item() for term in terms.values()] == pytest.approx(
+        [math.log(3), math.log(2), 1.0], rel=1e-5
+    )
+
+
 def test_other_labels_give_another_loss() -> None:
     spec = tiny("supervised", "pairs")
     method = built(spec)

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from training.modules.encoders import (
     AffectEncoder,
     AlexNetEncoder,
+    ColumnsEncoder,
+    Encoder,
     ForceEncoder,
     GRUEncoder,
     MLPEncoder,
@@ -116,16 +118,52 @@ def test_every_image_encoder_can_be_asked_for_and_pooled(name: str, width: int) 
 
 
 def padded(x: Tensor, by: int) -> Tensor:
-    return torch.cat([x, 7 * torch.ones(len(x), by, x.shape[2], dtype=x.dtype)], dim=1)
+    """(B, L + by, F): steps of zeros at the end."""
+    return torch.cat([x, torch.zeros(len(x), by, x.shape[2], dtype=x.dtype)], dim=1)
 
 
-def test_padding_has_no_influence_on_the_affect_transformer_when_it_is_told_of_it() -> None:
-    encoder = AffectEncoder(20, layers=2, hidden=32).double().eval()
+def summary(encoder: Encoder, x: Tensor) -> Tensor:
+    parts = encoder(x)
+    return encoder.summary(parts, encoder.there(x, parts))
+
+
+@pytest.mark.parametrize("kind", ["affect", "gru"])
+def test_padding_has_no_influence_on_a_sequence_encoder(kind: str) -> None:
+    encoder = AffectEncoder(20, layers=2, hidden=32) if kind == "affect" else GRUEncoder(20, 16)
+    encoder.double().eval()
     x = torch.randn(3, 5, 20, dtype=torch.float64)
-    there = torch.arange(9) < torch.tensor([[5]] * 3)
-    assert torch.allclose(encoder(padded(x, 4), there)[:, :5], encoder(x), atol=1e-10)
-    assert not torch.allclose(encoder(padded(x, 4))[:, :5], encoder(x), atol=1e-3)
-    assert encoder(x, torch.zeros(3, 5, dtype=torch.bool)).isfinite().all()
+    longer = padded(x, 4)
+    assert torch.allclose(encoder(longer)[:, :5], encoder(x), atol=1e-12)
+    assert encoder.there(longer, encoder(longer)).sum(1).tolist() == [5, 5, 5]
+    assert torch.allclose(summary(encoder, longer), summary(encoder, x), atol=1e-12)
+
+
+def test_an_encoder_that_ignores_padding_reads_all_steps_and_the_last_one_sums_them_up() -> None:
+    encoder = AffectEncoder(20, layers=2, hidden=32, ignores_padding=True).double().eval()
+    x = torch.randn(3, 5, 20, dtype=torch.float64)
+    parts = encoder(padded(x, 4))
+    assert not torch.allclose(parts[:, :5], encoder(x), atol=1e-3)
+    assert encoder.there(padded(x, 4), parts).all()
+    assert torch.equal(summary(encoder, padded(x, 4)), parts[:, -1])
+    gru = GRUEncoder(20, 16, ignores_padding=True).double()
+    assert torch.equal(summary(gru, padded(x, 4)), gru(padded(x, 4))[:, -1])
+
+
+@pytest.mark.parametrize("ignores_padding", [False, True])
+def test_a_sequence_of_nothing_but_padding_is_still_a_number(ignores_padding: bool) -> None:
+    for encoder in (
+        AffectEncoder(20, 1, hidden=8, ignores_padding=ignores_padding),
+        GRUEncoder(20, 4, ignores_padding=ignores_padding),
+    ):
+        assert summary(encoder, torch.zeros(2, 5, 20)).isfinite().all()
+
+
+def test_a_gru_is_summed_up_by_the_last_step_that_is_there() -> None:
+    encoder = GRUEncoder(3, 4)
+    x = torch.randn(2, 6, 3)
+    x[0, 2:] = 0
+    parts = encoder(x)
+    assert torch.equal(summary(encoder, x), torch.stack([parts[0, 1], parts[1, 5]]))
 
 
 def test_the_affect_transformer_is_the_published_one() -> None:
@@ -134,13 +172,6 @@ def test_the_affect_transformer_is_the_published_one() -> None:
     assert all(
         isinstance(each, nn.TransformerEncoderLayer) and each.norm_first for each in AffectEncoder(20).layers
     )
-
-
-def test_padding_after_a_series_has_no_influence_on_the_gru() -> None:
-    encoder = GRUEncoder(12, 16).double()
-    x = torch.randn(3, 24, 12, dtype=torch.float64)
-    assert encoder(x).shape == (3, 24, 16)
-    assert torch.allclose(encoder(padded(x, 5))[:, :24], encoder(x), atol=1e-12)
 
 
 def test_a_force_part_sees_all_its_readings_and_none_after_them() -> None:
@@ -152,6 +183,11 @@ def test_a_force_part_sees_all_its_readings_and_none_after_them() -> None:
         (slope,) = torch.autograd.grad(parts[0, t].sum(), readings, retain_graph=True)
         seen = (slope[0].abs().sum(-1) > 0).nonzero().flatten().tolist()
         assert seen == list(range(32 * t, 32 * t + 32))
+
+
+def test_columns_stay_as_they_are() -> None:
+    x = torch.randn(3, 5)
+    assert torch.equal(ColumnsEncoder(5)(x), x[:, None])
 
 
 def test_tables_and_proprioception_give_one_part() -> None:

@@ -7,9 +7,13 @@ import math
 import torch
 from torch import Tensor, nn
 
+from training.modules.encoders.encoder import Encoder
 
-class ConvEncoder(nn.Module):
+
+class ConvEncoder(Encoder):
     """Three 3 × 3 convolutions for small images; as many of them halve the image as leave at least 4 × 4 parts."""
+
+    grid: tuple[int, int]
 
     def __init__(self, channels: int, size: int, width: int = 64) -> None:
         super().__init__()
@@ -28,10 +32,11 @@ class ConvEncoder(nn.Module):
         return features.flatten(2).transpose(1, 2)
 
 
-class AlexNetEncoder(nn.Module):
+class AlexNetEncoder(Encoder):
     """The convolutions of AlexNet in its one-GPU form (arXiv:1404.5997), from scratch: 224 pixels give 6 × 6 parts."""
 
     width = 256
+    grid: tuple[int, int]
 
     def __init__(self, channels: int, size: int) -> None:
         super().__init__()

@@ -6,14 +6,17 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from training.modules.encoders.encoder import Encoder
+
 SLOPE = 0.1
 WIDTHS = (16, 32, 64, 128)
 
 
-class ForceEncoder(nn.Module):
-    """(B, L, 6) to (B, L / 32, width), 32 readings to one part: five convolutions over two steps that halve the length.
+class ForceEncoder(Encoder):
+    """(B, L, F) to (B, L / 32, width), 32 readings to one part: five convolutions over two steps that halve the length.
 
-    Part t has seen readings up to 32 · t + 31 and none after it, and all 32 of its own.
+    Part t has seen readings up to 32 · t + 31 and none after it, and all 32 of its own. All parts are there: a sensor's
+    last readings are as many as were asked for.
     """
 
     def __init__(self, width: int, axes: int = 6) -> None:

@@ -5,11 +5,27 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from training.data.captions import CAPTION_WORDS
+from training.data.words import Words
+from training.modules.encoders.encoder import Encoder
 from training.modules.fusion import Block
+from training.modules.padding import is_there
 
 
-class TextEncoder(nn.Module):
+class WordEncoder(Encoder):
+    """A part for each token of a text, zero for padding."""
+
+    words: Words
+    """What its ids mean."""
+
+    def there(self, x: Tensor, parts: Tensor) -> Tensor:
+        return is_there("text", x)
+
+
+class TextEncoder(WordEncoder):
     """A small text transformer, from scratch: token ids (B, L), zero for padding, to (B, L, C)."""
+
+    words = CAPTION_WORDS
 
     def __init__(self, vocabulary: int, max_tokens: int, width: int, heads: int, layers: int = 2) -> None:
         super().__init__()
@@ -24,9 +40,12 @@ class TextEncoder(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         x = self.embedding(ids) + self.position[:, : ids.shape[1]]
-        # A row of padding only still attends to its first slot: a softmax over nothing would be NaN.
-        padding = (ids == 0) & (torch.arange(ids.shape[1], device=ids.device) > 0)
-        bias = torch.where(padding, -torch.inf, 0.0)
+        bias = torch.where(attended(ids), 0.0, -torch.inf)
         for block in self.blocks:
             x = block(x, bias)
         return x
+
+
+def attended(ids: Tensor) -> Tensor:
+    """(B, L) booleans: the tokens that are there, and always the first, for a softmax over nothing would be NaN."""
+    return is_there("text", ids) | (torch.arange(ids.shape[1], device=ids.device) == 0)

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from training.modules.adapters import sine_positions
+from training.modules.encoders.encoder import Encoder
 from training.modules.fusion import Block
 
 
-class ViTEncoder(nn.Module):
+class ViTEncoder(Encoder):
     """Patches of an image to (B, L, C), row by row: a linear projection, fixed 2-D positions, pre-norm blocks, a norm.
 
     Without a class token: what makes one vector of the parts, pooling or the fusion, comes after. Raises ValueError when
