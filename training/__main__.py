@@ -8,10 +8,11 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
+import os
 import sys
 from pathlib import Path
 
-from training.deathwatch import die_with_parent
+from training.deathwatch import die_with_parent, is_follower
 from training.run_dir import RunDir
 
 WORKS = {"fit": "training.fit", "probe": "training.probe.job", "export": "training.export"}
@@ -29,7 +30,9 @@ def main() -> int:
         "--die-with-parent", type=int, metavar="PID", help="be killed when the starting process PID dies"
     )
     arguments = parser.parse_args()
-    if arguments.die_with_parent is not None:
+    if is_follower():
+        die_with_parent(os.getppid())
+    elif arguments.die_with_parent is not None:
         die_with_parent(arguments.die_with_parent)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
     # torch takes seconds to import, in which the parent could die unnoticed: so only now.

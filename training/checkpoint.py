@@ -1,7 +1,7 @@
 """Checkpoints: everything a run needs to go on as if nothing had happened, in formats that cannot run code.
 
     checkpoints/step_00000042/model.safetensors      weights
-                              optimizer.safetensors  its tensors and the random generators' states
+                              state.safetensors      what training goes on from: optimizer, random generators
                               meta.json              written last: without it, there is no checkpoint
 
 A checkpoint is made under another name and renamed when it is complete and on disk, so that a reader sees a whole one
@@ -23,7 +23,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from models_store.durable import sync_folder, write_atomically
@@ -31,7 +31,7 @@ from training.errors import CheckpointError
 from training.run_dir import RunDir
 from training.spec import TrainSpec
 
-WEIGHTS, STATE, META = "model.safetensors", "optimizer.safetensors", "meta.json"
+WEIGHTS, STATE, META = "model.safetensors", "state.safetensors", "meta.json"
 
 
 class Meta(BaseModel):
@@ -62,15 +62,20 @@ class Checkpoint:
     weights: dict[str, Tensor]
 
 
-def save_checkpoint(run_dir: RunDir, network: nn.Module, optimizer: Optimizer, meta: Meta) -> Meta:
-    """Writes and renames; returns the meta with the files' sha256."""
+def save_checkpoint(
+    run_dir: RunDir, weights: Mapping[str, Tensor], state: Mapping[str, Tensor], meta: Meta
+) -> Meta:
+    """Writes and renames; returns the meta with the files' sha256.
+
+    weights: the model, by parameter. state: what else training needs to go on.
+    """
     folder = folder_of(run_dir, meta.step)
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     contents = {
-        WEIGHTS: save({name: value.contiguous() for name, value in network.state_dict().items()}),
-        STATE: save({**_optimizer_tensors(optimizer), **_torch_random_states()}),
+        name: save({key: value.contiguous() for key, value in tensors.items()})
+        for name, tensors in ((WEIGHTS, weights), (STATE, state))
     }
     for name, content in contents.items():
         write_atomically(part / name, content)
@@ -95,18 +100,52 @@ def random_states() -> dict[str, str]:
     }
 
 
-def restore(checkpoint: Checkpoint, network: nn.Module, optimizer: Optimizer) -> None:
-    """Puts weights, optimizer and all random generators into the state they were saved in."""
-    network.load_state_dict(checkpoint.weights)
-    state = _verified(checkpoint.path, STATE, checkpoint.meta)
-    _restore_optimizer(optimizer, state)
-    torch.set_rng_state(state["random.cpu"])
-    if torch.cuda.is_available() and "random.cuda" in state:
-        torch.cuda.set_rng_state(state["random.cuda"])
-    version, internal, gauss_next = json.loads(checkpoint.meta.python_random)
+def torch_random_states() -> list[Tensor]:
+    """Of the CPU's generator and, where there is one, of the GPU's in use."""
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state()] if torch.cuda.is_available() else [])]
+
+
+def restore_random_states(meta: Meta, state: Mapping[str, Tensor], rank: int) -> None:
+    """Puts all generators of process `rank` into the state they were saved in."""
+    torch.set_rng_state(state["random.0"][rank].clone())  # it crashes on a part of a tensor
+    if torch.cuda.is_available() and "random.1" in state:
+        torch.cuda.set_rng_state(state["random.1"][rank].clone())
+    version, internal, gauss_next = json.loads(meta.python_random)
     random.setstate((version, tuple(internal), gauss_next))
-    name, keys, position, has_gauss, gauss = json.loads(checkpoint.meta.numpy_random)
+    name, keys, position, has_gauss, gauss = json.loads(meta.numpy_random)
     np.random.set_state((name, np.array(keys, dtype=np.uint32), position, has_gauss, gauss))
+
+
+def read_state(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """What training goes on from. Raises CheckpointError unless it is what was written."""
+    return _verified(checkpoint.path, STATE, checkpoint.meta)
+
+
+def named(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}.{name}": value for name, value in tensors.items()}
+
+
+def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of `named`."""
+    start = f"{prefix}."
+    return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
+
+
+def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
+    state: Mapping[int, Mapping[str, Tensor]] = optimizer.state_dict()["state"]
+    return {
+        f"{index}.{name}": torch.as_tensor(value)
+        for index, values in state.items()
+        for name, value in values.items()
+    }
+
+
+def restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, _, name = key.partition(".")
+        state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def newest(run_dir: RunDir) -> tuple[Checkpoint | None, list[str]]:
@@ -183,31 +222,6 @@ def _verified(folder: Path, name: str, meta: Meta) -> dict[str, Tensor]:
         return load(content)
     except (OSError, SafetensorError, KeyError) as error:
         raise CheckpointError(f"{folder.name}/{name} cannot be read: {error}") from None
-
-
-def _optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
-    state: Mapping[int, Mapping[str, Tensor]] = optimizer.state_dict()["state"]
-    return {
-        f"{index}.{name}": torch.as_tensor(value).contiguous()
-        for index, values in state.items()
-        for name, value in values.items()
-    }
-
-
-def _restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        index, _, name = key.partition(".")
-        if index.isdigit():
-            state.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
-def _torch_random_states() -> dict[str, Tensor]:
-    states = {"random.cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        states["random.cuda"] = torch.cuda.get_rng_state()
-    return states
 
 
 def _sha256(content: bytes) -> str:

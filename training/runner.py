@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Literal
 import torch
 from pydantic import ValidationError
 
+from training.deathwatch import is_follower
 from training.errors import Interrupted, RunError
 from training.events import Done, Event, Message, Progress, Started
 from training.run_dir import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EventWriter, RunDir, RunDirBusyError
@@ -35,14 +37,16 @@ class Run:
     """One run at work: where it lives, whom it tells, and whether it has been asked to stop."""
 
     dir: RunDir
-    events: EventWriter
+    events: EventWriter | None
+    """None: somebody else of the same run tells."""
     stop_asked: bool = False
     _progress_at: float = field(default=0.0, repr=False)
     _progress_step: int = 0
     _rate: float | None = None
 
     def tell(self, event: Event) -> None:
-        self.events.write(event)
+        if self.events is not None:
+            self.events.write(event)
 
     def say(self, text: str, level: Literal["info", "warning"] = "info") -> None:
         """For people: in the log and as an event."""
@@ -86,7 +90,7 @@ class Run:
 def run(work: Callable[[Run], int], run_dir: RunDir) -> int:
     """Does the work and says how it ended; returns the exit code. `work` returns the steps it did."""
     try:
-        with run_dir.locked():
+        with nullcontext() if is_follower() else run_dir.locked():
             return _run_locked(work, run_dir)
     except RunDirBusyError as error:
         sys.stderr.write(f"{error}\n")
@@ -101,10 +105,10 @@ def use_threads(count: int | None) -> None:
 
 
 def _run_locked(work: Callable[[Run], int], run_dir: RunDir) -> int:
-    this = Run(run_dir, EventWriter(run_dir))
+    this = Run(run_dir, None if is_follower() else EventWriter(run_dir))
 
     def ask_to_stop(_signal: int, _frame: FrameType | None) -> None:
-        this.stop_asked = True
+        this.stop_asked = True  # in a follower too: the processes agree on when it is
 
     signal.signal(signal.SIGTERM, ask_to_stop)
     signal.signal(signal.SIGINT, ask_to_stop)
@@ -136,5 +140,6 @@ def _run_locked(work: Callable[[Run], int], run_dir: RunDir) -> int:
         )
     this.tell(done)
     log.info("%s%s", done.outcome, f": {done.text}" if done.text else "")
-    this.events.close()
+    if this.events is not None:
+        this.events.close()
     return code

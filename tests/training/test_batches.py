@@ -16,6 +16,7 @@ from training.errors import DataError
 from training.fit import Training, batch_of, require_what_is_learned_from, vocabulary_of
 from training.methods import METHODS, build_method
 from training.optim import build_optimizer
+from training.processes import Processes
 from training.run_dir import EventWriter
 from training.runner import Run
 
@@ -37,7 +38,7 @@ def training(tmp_path: Path) -> Iterator[Made]:
         run_dir = made(tmp_path / "run", spec)
         writers.append(EventWriter(run_dir))
         run = Run(run_dir, writers[-1])
-        return Training(run, spec, data, method, build_optimizer(method, spec.optim))
+        return Training(run, spec, data, method, build_optimizer(method, spec.optim), Processes(spec), None)
 
     yield make
     for writer in writers:
