@@ -22,7 +22,7 @@ from service.bell import ring_later
 from service.db import new_id
 from service.errors import ConflictError, Fault, InvalidError, NotFoundError
 from service.paging import cursor_of, place_of
-from service.requests import Request, checked, cloned_spec
+from service.requests import Request, checked, checked_job, cloned_spec
 from service.schemas.jobs import CloneJob, JobOut, NewJob
 from service.tables import Attempt, Checkpoint, Job, JobEvent, JobTag, utc_now
 from training.spec import Kind, spec_hash
@@ -85,9 +85,9 @@ def create(
 def submit(session: Session, asked: NewJob, actor: str) -> Job:
     return create(
         session,
-        checked(session, asked.kind, asked.spec),
+        checked_job(session, asked),
         actor=actor,
-        name=asked.name,
+        name=asked.name or asked.preset or "",
         tags=asked.tags,
         priority=asked.priority,
         max_attempts=asked.max_attempts,

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from pydantic import ValidationError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from service import problems
+from service import datasets, problems
 from service.errors import ConflictError, Fault, InvalidError
 from service.schemas.jobs import CheckedJob, NewJob
 from service.tables import TERMINAL, Alias, Checkpoint, Job
 from training.spec import SPECS, AnySpec, ExportSpec, Kind, ProbeSpec, TrainSpec, spec_hash
+from training.spec.presets import PRESETS, merged
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Request:
 def checked(session: Session, kind: Kind, spec: Mapping[str, Any]) -> Request:
     """Raises InvalidError with pointers below /spec, or ConflictError when the run cannot be built on (yet)."""
     try:
-        valid = SPECS[kind].model_validate(spec)
+        valid = SPECS[kind].model_validate(spec, context={"datasets": datasets.lookup(session)})
     except ValidationError as error:
         raise problems.invalid_spec(error, spec) from None
     if isinstance(valid, TrainSpec):
@@ -55,9 +57,27 @@ def checked(session: Session, kind: Kind, spec: Mapping[str, Any]) -> Request:
     return Request(kind, valid, trained, source)
 
 
+def checked_job(session: Session, asked: NewJob) -> Request:
+    """The same for a request that may name a preset, which its spec is merged into. Also InvalidError for the preset."""
+    if asked.preset is None:
+        return checked(session, asked.kind, asked.spec)
+    preset = PRESETS.get(asked.preset)
+    if preset is None or asked.kind != "train":
+        close = get_close_matches(asked.preset, PRESETS, n=3) if preset is None else []
+        raise InvalidError.at(
+            "/preset",
+            "unknown_preset",
+            "presets are trainings; leave `preset` out, or ask for the kind 'train'"
+            if preset is not None
+            else f"there is no preset {asked.preset[:80]!r}; "
+            + (f"perhaps {', '.join(close)}" if close else "list them with GET /v1/presets"),
+        )
+    return checked(session, "train", merged(preset.spec, asked.spec))
+
+
 def dry_run(session: Session, asked: NewJob) -> CheckedJob:
     """What `jobs.submit` would make, or the same error."""
-    request = checked(session, asked.kind, asked.spec)
+    request = checked_job(session, asked)
     return CheckedJob(
         kind=request.kind,
         spec=request.spec.model_dump(mode="json"),
@@ -71,7 +91,7 @@ def dry_run(session: Session, asked: NewJob) -> CheckedJob:
 
 def cloned_spec(job: Job, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """The job's spec with `overrides` merged in; another method or dataset starts from its own defaults."""
-    return {**job.spec, **{name: _merged(job.spec.get(name), value) for name, value in overrides.items()}}
+    return {**job.spec, **{name: merged(job.spec.get(name), value) for name, value in overrides.items()}}
 
 
 def duplicates(session: Session, request: Request) -> list[str]:
@@ -162,11 +182,3 @@ def _assert_checkpoint(session: Session, job_id: str, which: str | int) -> None:
             else "wait until the training has written its first"
         )
         raise ConflictError("no_checkpoint", f"{job_id} has no checkpoint '{which}' yet; {remedy}")
-
-
-def _merged(base: Any, over: Any) -> Any:
-    """`over` wins. An object with a name is a method or a dataset; of another one nothing can be kept."""
-    another = isinstance(over, Mapping) and isinstance(base, Mapping) and over.get("name", base.get("name")) != base.get("name")  # fmt: skip
-    if not isinstance(over, Mapping) or not isinstance(base, Mapping) or another:
-        return over
-    return {**base, **{name: _merged(base.get(name), value) for name, value in over.items()}}

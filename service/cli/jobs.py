@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
 from datetime import UTC, datetime
@@ -24,8 +25,16 @@ COLOURS = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "runnin
 @app.command()
 def submit(
     spec: Annotated[
-        str, typer.Argument(metavar="SPEC.json|-", help="A file with the spec, or - for standard input.")
-    ],
+        str | None,
+        typer.Argument(metavar="[SPEC.json|-]", help="A file with the spec, or - for standard input."),
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="A published run to start from; `fusebox presets` lists them.")
+    ] = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="PATH=VALUE", help="E.g. seed=43 or optim.lr=1e-3. May be given several times."),
+    ] = None,
     kind: Annotated[str, typer.Option(help="train, probe or export.")] = "train",
     name: Annotated[str, typer.Option(help="For people; need not be unique.")] = "",
     tag: Annotated[list[str] | None, typer.Option(help="May be given several times.")] = None,
@@ -34,9 +43,14 @@ def submit(
     server: Server = DEFAULT_SERVER,
     api_key: ApiKey = None,
 ) -> None:
-    """Submit a job. SPEC.json is the spec itself, e.g. {"method": "infmasking", "dataset": "digits", "epochs": 8}."""
+    """Submit a job. SPEC.json is the spec itself, e.g. {"method": "infmasking", "dataset": "digits", "epochs": 8}; with a
+    preset, what shall differ from it."""
+    if spec is None and preset is None and not change:
+        raise ClientError("give a file with a spec, or --preset NAME, or --set dataset=digits")
+    asked = _changed(_read_spec(spec) if spec is not None else {}, change or [])
     with connect(server, api_key) as client:
-        answer = client.submit(kind, _read_spec(spec), dry_run=dry_run, name=name, tags=tag or [])
+        rest = {"preset": preset} if preset is not None else {}
+        answer = client.submit(kind, asked, dry_run=dry_run, name=name, tags=tag or [], **rest)
         if dry_run:
             out.print_json(data=answer)
             return
@@ -107,6 +121,26 @@ def _read_spec(source: str) -> Json:
     if not isinstance(spec, dict):
         raise ClientError(f"{source} must hold one JSON object, the spec")
     return spec
+
+
+def _changed(spec: Json, changes: list[str]) -> Json:
+    """The spec with `PATH=VALUE` set in it, e.g. `optim.lr=0.001`. A value is JSON, or else a string."""
+    changed: Json = copy.deepcopy(spec)
+    for change in changes:
+        path, equals, text = change.partition("=")
+        if not equals or not all(path.split(".")):
+            raise ClientError(f"--set {change}: give PATH=VALUE, e.g. seed=43 or optim.lr=1e-3")
+        *folders, last = path.split(".")
+        place = changed
+        for folder in folders:
+            place = place.setdefault(folder, {})
+            if not isinstance(place, dict):
+                raise ClientError(f"--set {change}: {folder} is a plain value in the spec, nothing lies in it")
+        try:
+            place[last] = json.loads(text)
+        except ValueError:
+            place[last] = text
+    return changed
 
 
 def _share(job: Json) -> str:

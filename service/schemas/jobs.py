@@ -31,8 +31,11 @@ class _Told(BaseModel):
 
 class NewJob(_Asked):
     kind: Kind
-    spec: dict[str, Any]
-    """A TrainSpec, ProbeSpec or ExportSpec; GET /v1/methods and /v1/datasets say what a training may have."""
+    spec: dict[str, Any] = {}
+    """A TrainSpec, ProbeSpec or ExportSpec; GET /v1/methods and /v1/datasets say what a training may have. With a preset:
+    what shall differ from it."""
+    preset: Annotated[str, Field(max_length=100)] | None = None
+    """A published run to start from, of those that GET /v1/presets lists."""
     name: Name = ""
     """For people; need not be unique."""
     tags: Tags = []
