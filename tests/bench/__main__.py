@@ -7,9 +7,16 @@ import os
 import platform
 import sys
 
-from tests.bench import digits, fusion, rendering
+from tests.bench import digits, fusion, methods, probe, rendering, step
 
-BENCHES = {"fusion": fusion.measure, "rendering": rendering.measure, "digits": digits.measure}
+BENCHES = {
+    "fusion": fusion.measure,
+    "rendering": rendering.measure,
+    "step": step.measure,
+    "probe": probe.measure,
+    "digits": digits.measure,
+    "methods": methods.measure,
+}
 QUICK = ("fusion", "rendering")
 """Measured when none is named."""
 

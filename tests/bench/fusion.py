@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import multi_head_attention_forward
+from torch import Tensor
 
+from tests.naive_step import fused
 from training.methods.infmasking import random_keep
-from training.modules.fusion import Block, FusionTransformer, quick_gelu
+from training.modules.fusion import FusionTransformer
 
 DIM, HEADS, TOKENS, BATCH, RATIO = 512, 8, (36, 36), 16, 0.7
 
@@ -54,24 +54,12 @@ def naive(fusion: FusionTransformer, tokens: list[Tensor], n_masks: int) -> Tens
     views = []
     for seen in ([0], [1], [0, 1]):
         for view in range(1 + n_masks):
-            parts = [fusion.cls_token.expand(BATCH, -1, -1)]
+            parts = []
             for m in seen:
                 keep = random_keep(1, tokens[m], RATIO)[0, ..., None]
                 parts.append(tokens[m] if view == 0 else torch.where(keep, tokens[m], fusion.mask_token))
-            views.append(fusion.ln_out(full_block(fusion.blocks[0], torch.cat(parts, dim=1)))[:, 0])
+            views.append(fused(fusion, parts))
     return torch.stack(views)
-
-
-def full_block(block: nn.Module, x: Tensor) -> Tensor:
-    """All rows of the block's output, by torch's own multi-head attention."""
-    assert isinstance(block, Block)
-    normed = block.ln_1(x).transpose(0, 1)
-    attended, _ = multi_head_attention_forward(
-        normed, normed, normed, DIM, block.heads, block.in_proj_weight, block.in_proj_bias, None, None, False, 0.0,
-        block.out_proj.weight, block.out_proj.bias, need_weights=False,
-    )  # fmt: skip
-    x = x + attended.transpose(0, 1)
-    return x + block.proj(quick_gelu(block.fc(block.ln_2(x))))
 
 
 def seconds(work: Callable[[], Tensor]) -> float:
