@@ -120,8 +120,21 @@ class Client:
         except httpx.RequestError as cause:
             raise UnreachableError(self.server, cause) from cause
 
+    def job_results(self, job_id: str) -> Json:
+        """What a probe has measured."""
+        return self._json("GET", f"/v1/jobs/{_part(job_id)}/results")
+
     def results(self, **filters: str) -> Json:
         return self._json("GET", "/v1/results", params=filters)
+
+    def presets(self) -> Json:
+        return self._json("GET", "/v1/presets")
+
+    def datasets(self) -> Json:
+        return self._json("GET", "/v1/datasets")
+
+    def dataset(self, name: str) -> Json:
+        return self._json("GET", f"/v1/datasets/{_part(name)}")
 
     def models(self) -> Json:
         return self._json("GET", "/v1/models")
@@ -137,7 +150,7 @@ class Client:
         return self._json("POST", "/v1/assets", files={"file": (image.name, image.read_bytes())})
 
     def embed(self, model: str, inputs: list[Json], **rest: Any) -> Json:
-        """`inputs`: one object per sample, modality → text, base64 image or {"asset": id}."""
+        """`inputs`: one object per sample, modality → text, base64 image or {"asset": id}, or numbers in lists."""
         return self._json("POST", "/v1/embeddings", json={"model": model, "inputs": inputs, **rest})
 
     def get_embedding(self, model: str, **modalities: str) -> Json:

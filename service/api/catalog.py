@@ -6,7 +6,8 @@ from fastapi import APIRouter, Depends
 
 from service import catalog
 from service.auth import require
-from service.schemas.catalog import DatasetList, MethodList
+from service.deps import ReadSession
+from service.schemas.catalog import DatasetDetail, DatasetList, MethodList, PresetList
 
 router = APIRouter(prefix="/v1", tags=["catalog"], dependencies=[Depends(require("read"))])
 
@@ -18,6 +19,18 @@ async def methods() -> MethodList:
 
 
 @router.get("/datasets")
-async def datasets() -> DatasetList:
+def datasets(session: ReadSession) -> DatasetList:
     """The datasets, each with its forms: their modalities, their tasks and the methods that fit."""
-    return DatasetList(data=catalog.datasets())
+    return DatasetList(data=catalog.datasets(session))
+
+
+@router.get("/presets")
+def presets(session: ReadSession) -> PresetList:
+    """The runs of the published tables, each with its spec."""
+    return PresetList(data=catalog.presets(session))
+
+
+@router.get("/datasets/{name}")
+def dataset(name: str, session: ReadSession) -> DatasetDetail:
+    """One dataset, and what registering it found."""
+    return catalog.dataset(session, name)

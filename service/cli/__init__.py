@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from service.cli import jobs, keys, models, processes
+from service.cli import datasets, jobs, keys, models, presets, processes
 from service.cli.terminal import COMPLAINTS, complain
 from service.version import VERSION
 
@@ -22,6 +22,8 @@ app = typer.Typer(
 )
 processes.add_to(app)
 app.add_typer(jobs.app, name="jobs")
+app.command()(presets.presets)
+app.add_typer(datasets.app, name="datasets")
 app.add_typer(models.app, name="models")
 app.command()(models.embed)
 app.add_typer(keys.app, name="keys")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -12,10 +10,9 @@ from rich.table import Table
 from sqlalchemy import select
 
 from service import auth
-from service.cli.terminal import err, out, print_table
+from service.cli.terminal import database, err, out, print_table
 from service.client import ClientError
-from service.db import Sessions, make_engine, make_sessions, migrate, reading, transaction
-from service.settings import Settings
+from service.db import reading, transaction
 from service.tables import ApiKey, utc_now
 
 app = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
@@ -41,7 +38,7 @@ def create(
         raise ClientError(
             f"no such scope: {', '.join(sorted(unknown))}; choose from {', '.join(auth.SCOPES)}"
         )
-    with _database() as sessions, transaction(sessions) as session:
+    with database() as sessions, transaction(sessions) as session:
         _, secret = auth.create_key(session, name, scopes, days)
     err.print("Keep this key; it cannot be shown again:")
     out.print(secret, highlight=False, soft_wrap=True)
@@ -50,7 +47,7 @@ def create(
 @app.command(name="list")
 def list_keys() -> None:
     """List keys, without their secrets."""
-    with _database() as sessions, reading(sessions) as session:
+    with database() as sessions, reading(sessions) as session:
         keys = session.scalars(select(ApiKey).order_by(ApiKey.created_at)).all()
     if not keys:
         out.print("No keys. Create one: fusebox keys create NAME --scope read", highlight=False)
@@ -67,7 +64,7 @@ def list_keys() -> None:
 @app.command()
 def revoke(key_id: Annotated[str, typer.Argument(metavar="ID", help="See `fusebox keys list`.")]) -> None:
     """Revoke a key. It stops working at once."""
-    with _database() as sessions, transaction(sessions) as session:
+    with database() as sessions, transaction(sessions) as session:
         auth.revoke_key(session, key_id)
     out.print("revoked")
 
@@ -76,14 +73,3 @@ def _state(key: ApiKey) -> str:
     if key.revoked_at:
         return "revoked"
     return "expired" if key.expires_at and key.expires_at <= utc_now() else "valid"
-
-
-@contextmanager
-def _database() -> Iterator[Sessions]:
-    url = Settings().effective_database_url
-    migrate(url)
-    engine = make_engine(url)
-    try:
-        yield make_sessions(engine)
-    finally:
-        engine.dispose()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import numpy as np
 import typer
 from rich.markup import escape
 from rich.table import Table
@@ -32,11 +35,40 @@ def list_models(server: Server = DEFAULT_SERVER, api_key: ApiKey = None) -> None
     table = Table("model", "inputs", "dim", "method", "dataset", "digest", box=None, pad_edge=False)
     for model in models:
         manifest = model["manifest"]
-        inputs = ", ".join(each["name"] for each in manifest["inputs"])
+        inputs = ", ".join(f"{each['name']} {_shape(each)}" for each in manifest["inputs"])
         source = manifest["source"]
         cells = (f"{model['name']}@{model['version']}", inputs, str(manifest["embedding_dim"]))
         table.add_row(*map(escape, (*cells, source["method"], source["dataset"], model["digest"][:12])))
     print_table(table)
+
+
+@app.command()
+def show(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name, name@version, alias or digest.")],
+    server: Server = DEFAULT_SERVER,
+    api_key: ApiKey = None,
+) -> None:
+    """Show what a model takes and where it comes from."""
+    with connect(server, api_key) as client:
+        found = client.model(model)
+    manifest, source = found["manifest"], found["manifest"]["source"]
+    aliases = f", called {', '.join(found['aliases'])}" if found["aliases"] else ""
+    out.print(f"{found['name']}@{found['version']}{aliases}", highlight=False, markup=False)
+    table = Table("input", "kind", "shape", "standardised", box=None, pad_edge=False)
+    for each in manifest["inputs"]:
+        standardised = "" if each["kind"] == "text" else "yes" if each["mean"] else "no"
+        table.add_row(escape(each["name"]), each["kind"], _shape(each), standardised)
+    print_table(table)
+    facts = {
+        "gives": f"{manifest['embedding_dim']} numbers"
+        + (", of any of these inputs" if manifest["may_miss"] else ", of all these inputs"),
+        "from": f"{source['method']} on {source['dataset']}, seed {source['seed']}, after step {source['step']}",
+        "training": source["job_id"],
+        "parity": f"at most {manifest['parity']['max_abs_diff']:.2g} from the trained network",
+        "digest": found["digest"],
+    }
+    for name, fact in facts.items():
+        out.print(f"{name:9} {fact}", highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -74,7 +106,7 @@ def embed(
 
 
 def _modality(client: Client, model: str, given: str) -> Json:
-    """MODALITY=FILE as an input: the model says whether the file is an image or a text."""
+    """MODALITY=FILE as an input: the model says whether the file is an image, a text or numbers."""
     name, _, file = given.partition("=")
     if not file:
         raise ClientError(f"--input takes MODALITY=FILE, not {given!r}")
@@ -86,4 +118,37 @@ def _modality(client: Client, model: str, given: str) -> Json:
             return {name: Path(file).read_text("utf-8").strip()}
         except UnicodeDecodeError:
             raise ClientError(f"{file} is not a text in UTF-8") from None
+    if inputs[name] in ("sequence", "table"):
+        return {name: _numbers(Path(file))}
     return {name: {"asset": client.upload(Path(file))["id"]}}
+
+
+def _numbers(file: Path) -> Any:
+    """A NumPy file packed, or what stands in a JSON file."""
+    if file.suffix != ".npy":
+        try:
+            return json.loads(file.read_text("utf-8"))
+        except (ValueError, RecursionError):
+            raise ClientError(f"{file} holds no JSON; give a list of numbers, or a file *.npy") from None
+    try:
+        array = np.load(file, allow_pickle=False)
+    except (ValueError, EOFError):
+        raise ClientError(f"{file} is no array of NumPy; save it with numpy.save") from None
+    if array.dtype.kind not in "fiu":
+        raise ClientError(f"{file} holds {array.dtype}, not real numbers")
+    with np.errstate(over="ignore"):
+        content = np.ascontiguousarray(array, dtype="<f4").tobytes()
+    return {"base64": base64.b64encode(content).decode(), "shape": list(array.shape)}
+
+
+def _shape(wanted: Json) -> str:
+    """Of an input as the manifest describes it."""
+    match wanted["kind"]:
+        case "image":
+            return f"{wanted['channels']} × {wanted['height']} × {wanted['width']}"
+        case "text":
+            return f"up to {wanted['max_tokens']} tokens"
+        case "sequence":
+            return f"up to {wanted['max_steps']} × {wanted['features']}"
+        case _:
+            return f"{wanted['features']}"

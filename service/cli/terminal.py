@@ -1,7 +1,9 @@
-"""What all commands share: where to print, which server to ask, and how an error is told."""
+"""What all commands share: where to print, which server or database to ask, and how an error is told."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -11,9 +13,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from service.client import ApiProblem, Client, ClientError
-from service.db import UNREACHABLE
+from service.db import UNREACHABLE, Sessions, make_engine, make_sessions, migrate
 from service.embedded_redis import EmbeddedRedisError
 from service.errors import FuseboxError
+from service.settings import Settings
 from service.up import EXIT_REFUSED, StartError
 
 out = Console()
@@ -43,6 +46,18 @@ ApiKey = Annotated[str | None, typer.Option("--api-key", envvar="FUSEBOX_API_KEY
 
 def connect(server: str, api_key: str | None) -> Client:
     return Client(server, api_key)
+
+
+@contextmanager
+def database() -> Iterator[Sessions]:
+    """This machine's database itself, for commands that need no running server. Makes its tables where there are none."""
+    url = Settings().effective_database_url
+    migrate(url)
+    engine = make_engine(url)
+    try:
+        yield make_sessions(engine)
+    finally:
+        engine.dispose()
 
 
 def print_table(table: Table) -> None:

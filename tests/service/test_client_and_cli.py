@@ -29,9 +29,10 @@ from tests.service.test_up import SMALL, local
 
 COMMANDS = [
     [], ["up"], ["serve"], ["worker"], ["migrate"], ["demo"], ["embed"],
-    ["jobs"], ["jobs", "submit"], ["jobs", "list"], ["jobs", "watch"], ["jobs", "cancel"], ["jobs", "retry"],
-    ["models"], ["models", "list"], ["models", "alias"],
+    ["presets"], ["jobs"], ["jobs", "submit"], ["jobs", "list"], ["jobs", "watch"], ["jobs", "cancel"], ["jobs", "retry"],
+    ["models"], ["models", "list"], ["models", "show"], ["models", "alias"],
     ["keys"], ["keys", "create"], ["keys", "list"], ["keys", "revoke"],
+    ["datasets"], ["datasets", "add"], ["datasets", "list"], ["datasets", "show"],
 ]  # fmt: skip
 
 
@@ -104,6 +105,7 @@ def test_the_list_of_commands_is_complete() -> None:
         "jobs",
         "models",
         "keys",
+        "datasets",
     }
 
 
@@ -313,12 +315,35 @@ def test_a_dry_run_shows_what_would_run_and_runs_nothing(server: str) -> None:
     [
         ("not json", "- is not JSON"),
         ("[1]", "must hold one JSON object"),
-        ('{"dataset": "digitz"}', "'digitz' is not known"),
+        ('{"dataset": "digitz"}', "there is no dataset 'digitz'"),
         ('{"dataset": "digits", "epoch": 1}', "no such field; remove it or correct its name at /spec/epoch"),
     ],
 )
 def test_a_spec_that_is_wrong_is_told_where(server: str, given: str, words: str) -> None:
     assert words in refusal("jobs", "submit", "-", given=given, FUSEBOX_SERVER=server)
+
+
+def test_a_preset_is_listed_and_submitted_with_changes(server: str) -> None:
+    name = "trifeatures-synergy-infmasking"
+    assert name in fusebox("presets", FUSEBOX_SERVER=server).stdout
+    assert json.loads(fusebox("presets", name, FUSEBOX_SERVER=server).stdout)["method"] == "infmasking"
+    changes = ["--set", "seed=43", "--set", "method.n_masks=64", "--set", "protocol=strict"]
+    answer = fusebox("jobs", "submit", "--preset", name, *changes, "--dry-run", FUSEBOX_SERVER=server)
+    spec = json.loads(answer.stdout)["spec"]
+    assert (spec["seed"], spec["method"]["n_masks"], spec["protocol"]) == (43, 64, "strict")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "give a file with a spec, or --preset NAME"),
+        (["--preset", "nothing"], "there is no preset 'nothing'"),
+        (["--set", "seed"], "give PATH=VALUE"),
+        (["--set", "seed=1", "--set", "seed.x=1"], "seed is a plain value"),
+    ],
+)
+def test_what_cannot_be_submitted_is_told(server: str, arguments: list[str], words: str) -> None:
+    assert words in refusal("jobs", "submit", *arguments, FUSEBOX_SERVER=server)
 
 
 def test_files_that_cannot_be_read_are_named(server: str, tmp_path: Path) -> None:

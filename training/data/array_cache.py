@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import logging
 import shutil
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from models_store.durable import sync_folder, write_atomically
+from models_store.durable import sha256_of, sync_folder, write_atomically
 
 log = logging.getLogger(__name__)
 MANIFEST = "sha256.json"
@@ -39,7 +38,7 @@ def _build(folder: Path, build: Callable[[Path], None]) -> None:
         shutil.rmtree(old, ignore_errors=True)
     part.mkdir()
     build(part)
-    digests = {path.name: _sha256(path) for path in sorted(part.glob("*.npy"))}
+    digests = {path.name: sha256_of(path) for path in sorted(part.glob("*.npy"))}
     write_atomically(part / MANIFEST, json.dumps(digests, indent=2).encode())
     part.rename(folder)
     sync_folder(folder.parent)
@@ -51,17 +50,12 @@ def _intact(folder: Path) -> bool:
     try:
         digests = json.loads((folder / MANIFEST).read_bytes())
         names = set(digests) | {path.name for path in folder.glob("*.npy")}
-        damaged = [name for name in sorted(names) if _sha256(folder / name) != digests.get(name)]
+        damaged = [name for name in sorted(names) if sha256_of(folder / name) != digests.get(name)]
     except (OSError, ValueError, AttributeError) as error:
         damaged = [str(error)]
     if damaged:
         log.warning("the cache in %s is damaged (%s); it is made anew", folder, ", ".join(damaged))
     return not damaged
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

@@ -9,47 +9,95 @@ B batch, C channels, H = W pixels, L tokens. Images are float32 in [0, 1] betwee
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from training.data import light, simclr
-from training.data.captions import MASK_ID
+from training.data.changes import Parts, changed, toss
 from training.data.geometry import random_resized_crop
-from training.data.samples import Data, normalise
-from training.spec import Digits, Trifeatures
+from training.data.samples import Data, measured, normalise
+from training.data.words import words_of
+from training.modules.padding import is_there
+from training.spec import Change, DatasetSpec, Digits, Modality, Model, Registered, encoders
 
 MASKED_TOKENS = 0.15
-"""Share of a caption's tokens that a view hides."""
+"""Share of a text's words that a view hides, unless its encoder says otherwise."""
 
 
 class Augmenter:
-    """`full`: SimCLR's views for Trifeatures, small distortions for digits, masked tokens for texts.
+    """`full`: SimCLR's views of images, small distortions of digits, masked tokens for texts, and the changes that the
+    data's card names for sequences and tables.
     `crop`: only random crops of at least half an image, as Cross is trained in the published code."""
 
     def __init__(
-        self, spec: Digits | Trifeatures, data: Data, strength: Literal["full", "crop"] = "full"
+        self,
+        spec: DatasetSpec,
+        data: Data,
+        strength: Literal["full", "crop"] = "full",
+        model: Model | None = None,
     ) -> None:
+        """model: says how much of each text is hidden."""
         self._normalisation = data.normalisation
         self._strength = strength
+        self._words = words_of(data.tokenizer) if data.tokenizer else None
+        self._masked = masked_shares(spec.modalities, model or Model())
         self._distort = light.view if isinstance(spec, Digits) else simclr.view
+        self._modalities = {modality.name: modality for modality in spec.modalities}
+        self._shares_coins = isinstance(spec, Registered) and spec.card.shared_coins
 
     def __call__(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Images uint8 (B, C, H, H), tokens int64 (B, L), to a random view of each."""
-        return {
-            name: self._image(items) if items.dtype == torch.uint8 else self._text(items)
-            for name, items in batch.items()
-        }
+        """Raw items, as a split gives them, to a random view of each."""
+        coins = _Coins(self._shares_coins)
+        return {name: self._view(self._modalities[name], items, coins) for name, items in batch.items()}
 
-    def _image(self, images: Tensor) -> Tensor:
-        pixels = images.float() / 255
+    def _view(self, modality: Modality, items: Tensor, coins: _Coins) -> Tensor:
+        match modality.kind:
+            case "image":
+                return self._image(modality.name, items)
+            case "text":
+                return self._text(modality.name, items)
+            case "sequence" | "table":
+                return self._changed(modality, items, coins)
+
+    def _image(self, name: str, images: Tensor) -> Tensor:
+        pixels = measured(images)
         view = random_resized_crop(pixels, 0.5) if self._strength == "crop" else self._distort(pixels)
-        return normalise(view, self._normalisation)
+        return normalise(view, self._normalisation[name])
 
-    def _text(self, tokens: Tensor) -> Tensor:
+    def _changed(self, modality: Modality, items: Tensor, coins: _Coins) -> Tensor:
+        normal = normalise(items, self._normalisation.get(modality.name))
         if self._strength == "crop":
+            return normal
+        parts = Parts(normal, is_there(modality.kind, items))
+        return changed(parts, modality.changes, lambda change: coins.of(change, normal))
+
+    def _text(self, name: str, tokens: Tensor) -> Tensor:
+        if self._strength == "crop" or self._words is None:
             return tokens
-        hidden = (torch.rand(tokens.shape, device=tokens.device) < MASKED_TOKENS) & (tokens > MASK_ID)
-        return tokens.masked_fill(hidden, MASK_ID)
+        return self._words.randomly_hidden(tokens, self._masked[name])
+
+
+class _Coins:
+    """Of one batch: whether each sample's view makes a change. Tossed for every modality anew, or once for all."""
+
+    def __init__(self, shared: bool) -> None:
+        self._tossed: dict[Change, Tensor] | None = {} if shared else None
+
+    def of(self, change: Change, items: Tensor) -> Tensor:
+        """(B,)."""
+        if self._tossed is None:
+            return toss(len(items), items)
+        if change not in self._tossed:
+            self._tossed[change] = toss(len(items), items)
+        return self._tossed[change]
+
+
+def masked_shares(modalities: Sequence[Modality], model: Model) -> dict[str, float]:
+    """Text → share of its words that a full view hides: a pretrained tower's `mask_prob`, else as for captions."""
+    chosen = {each.name: model.encoder_of(each) for each in modalities if each.kind == "text"}
+    return {
+        name: encoder.mask_prob if isinstance(encoder, encoders.PretrainedText) else MASKED_TOKENS
+        for name, encoder in chosen.items()
+    }

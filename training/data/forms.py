@@ -54,9 +54,9 @@ class _Captions:
     n_sentences: int
 
 
-def assemble(spec: Digits | Trifeatures, family: Family) -> Data:
+def assemble(spec: Digits | Trifeatures, family: Family, tokenizer: Tokenizer | None = None) -> Data:
     """Raises DataError when the family cannot give as many pairs as the spec asks for."""
-    captions, tokenizer = _captions(spec, family)
+    captions, tokenizer = _captions(spec, family, tokenizer)
     if captions is not None and spec.form == "captions":
         splits = {
             "train": _captioned(family.train, captions, spec.n_pairs),
@@ -76,7 +76,7 @@ def assemble(spec: Digits | Trifeatures, family: Family) -> Data:
     return Data(
         **splits,
         tokenizer=tokenizer,
-        normalisation=family.normalisation,
+        normalisation={each.name: family.normalisation for each in spec.modalities if each.kind == "image"},
         sha256=content_sha256(splits, tokenizer),
     )
 
@@ -87,11 +87,13 @@ def _probe_pairs(family: Family, items: Items, count: int) -> Ints:
     return draw_pairs(items.attributes, family.partners, biased=False, count=count, at_most=True)
 
 
-def _captions(spec: Digits | Trifeatures, family: Family) -> tuple[_Captions | None, Tokenizer | None]:
+def _captions(
+    spec: Digits | Trifeatures, family: Family, tokenizer: Tokenizer | None
+) -> tuple[_Captions | None, Tokenizer | None]:
     max_tokens = next((each.max_tokens for each in spec.modalities if each.kind == "text"), None)
     if max_tokens is None:
         return None, None
-    pool, tokenizer = caption_pool(family.captions, max_tokens)
+    pool, tokenizer = caption_pool(family.captions, max_tokens, tokenizer)
     return _Captions(pool, len(family.captions[0])), tokenizer
 
 

@@ -25,6 +25,7 @@ from training.data.array_cache import cached_arrays
 from training.data.forms import Family, Items
 from training.data.pairs import SEED, Attributes, Ints, random_partners
 from training.data.rendering import COLORS, SHAPES, SIZE, TEXTURES, Scene, draw_scenes, render
+from training.data.samples import IMAGENET
 from training.spec import Trifeatures
 
 log = logging.getLogger(__name__)
@@ -33,8 +34,6 @@ RENDERER = 1
 """To be counted up when the pictures change, so that older caches are not taken for them."""
 N_TEST_COMBINATIONS = 200
 TRAIN_COPIES = 3
-NORMALISATION = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-"""ImageNet's, as published."""
 SENTENCES = (
     "{article} {color} {shape}",
     "a picture of {article} {color} {shape}",
@@ -67,7 +66,7 @@ def trifeatures(spec: Trifeatures, cache: Path) -> Family:
         test=_items(test, pictures["test"]),
         partners=random_partners(),
         captions=tuple(_captions(shape, color) for shape, color in product(SHAPES, COLORS)),
-        normalisation=NORMALISATION,
+        normalisation=IMAGENET,
         probe_train_pairs=10_000,
         probe_test_pairs=10_000,
     )

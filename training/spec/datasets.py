@@ -21,11 +21,19 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from training.events import Family
-from training.spec.base import Spec, by_name, whole
+from training.spec.base import Protocol, Spec, by_name, whole
 from training.spec.encoders import EncoderSpec, Kind
 
 Change = Literal["drop", "noise", "permute", "crop", "mixup"]
 """How a view may change a sequence or a table."""
+CHANGES: Mapping[Kind, tuple[Change, ...]] = {
+    "image": (),
+    "text": (),
+    "sequence": ("drop", "noise", "permute", "crop", "mixup"),
+    "table": ("drop", "noise", "mixup"),
+}
+"""Which suit which kind: a table's columns have neither order nor neighbours."""
+SplitName = Literal["train", "val", "test"]
 
 
 class Modality(Spec):
@@ -46,6 +54,19 @@ class Modality(Spec):
     """What is usual for such data; a model may choose another."""
     changes: tuple[Change, ...] = ()
     """Sequences and tables: what a view does, each with probability one half, in this order."""
+
+    @field_validator("changes")
+    @classmethod
+    def _changes_fit_kind(cls, changes: tuple[Change, ...], info: ValidationInfo) -> tuple[Change, ...]:
+        kind = info.data.get("kind", "image")
+        wrong = [each for each in changes if each not in CHANGES[kind]]
+        if wrong:
+            raise PydanticCustomError(
+                "change_not_for_kind",
+                "'{change}' does not suit a modality of the kind {kind}; choose from {choices}",
+                {"change": wrong[0], "kind": kind, "choices": ", ".join(CHANGES[kind]) or "none"},
+            )
+        return changes
 
     @property
     def patch_size(self) -> int:
@@ -118,6 +139,10 @@ class _Pairs(Spec):
         """Samples that a training sees."""
         return self.n_pairs
 
+    def n_train_under(self, protocol: Protocol) -> int:
+        """The same whatever the protocol."""
+        return self.n_pairs
+
     def _modalities(self, channels: int, size: int) -> tuple[Modality, ...]:
         def image(name: str) -> Modality:
             return Modality(name=name, kind="image", channels=channels, size=size)
@@ -187,8 +212,10 @@ class Card(Spec):
 
     modalities: Annotated[tuple[Modality, ...], Field(min_length=1, max_length=8)]
     tasks: tuple[Task, ...]
-    samples: Mapping[Literal["train", "val", "test"], int]
+    samples: Mapping[SplitName, int]
     """Per split; without `val`, what a probe selects by is held out of `train`."""
+    reference_samples: Mapping[SplitName, int] | None = None
+    """Per split under protocol `reference`, for data whose published splits share samples."""
     default_tasks: tuple[str, ...] = ()
     """The tasks that are meant when none is named; all by default."""
     default_modalities: tuple[str, ...] = ()
@@ -197,10 +224,13 @@ class Card(Spec):
     UR-FUNNY and MUSTARD; else each decides for itself."""
 
 
+DATASET_NAME = r"[a-z0-9][a-z0-9._-]{0,62}"
+
+
 class Registered(Spec):
     """A dataset that was registered, by the name it was given. `sha256` and `card` are filled in when a spec is checked."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+    name: Annotated[str, Field(pattern=f"^{DATASET_NAME}$")]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     """Of the dataset's manifest, and so of all its content."""
     card: Card
@@ -239,7 +269,13 @@ class Registered(Spec):
 
     @property
     def n_train(self) -> int:
-        return self.card.samples["train"]
+        """Samples that a training sees under protocol `strict`."""
+        return self.n_train_under("strict")
+
+    def n_train_under(self, protocol: Protocol) -> int:
+        """Samples that a training sees."""
+        published = self.card.reference_samples if protocol == "reference" else None
+        return (published or self.card.samples)["train"]
 
     @property
     def modalities(self) -> tuple[Modality, ...]:

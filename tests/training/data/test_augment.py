@@ -33,7 +33,7 @@ def some_images(n: int = 32, channels: int = 3, size: int = 32) -> torch.Tensor:
 def colorful(data: Data) -> tuple[Trifeatures, Data]:
     """Data with the normalisation of Trifeatures; an Augmenter needs nothing else of it."""
     normalisation = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    return Trifeatures(), Data(data.train, data.train, data.train, None, normalisation, "")
+    return Trifeatures(), Data(data.train, data.train, data.train, None, {"image1": normalisation}, "")
 
 
 @pytest.mark.parametrize("strength", ["full", "crop"])

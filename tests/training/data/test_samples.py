@@ -41,7 +41,7 @@ def test_prepared_images_are_normalised_and_tokens_stay(data):
 
 
 def test_a_text_has_no_mean(data):
-    with pytest.raises(KeyError, match="text is not an image"):
+    with pytest.raises(KeyError, match="text is not normalised"):
         data.mean_std("text")
 
 
