@@ -26,8 +26,11 @@ class ImageInput(_Frozen):
     mean: tuple[float, ...]
     """Subtracted per channel after scaling pixels to [0, 1]."""
     std: tuple[float, ...]
-    background: tuple[int, int, int] = (255, 255, 255)
-    """Colour behind transparent pixels."""
+    fit: Literal["stretch", "cover"] = "stretch"
+    """How an image of another size is made to fit. `stretch`: to the network's height and width, bicubic. `cover`, for
+    squares only: the shorter side is resized, bilinear, and the middle of the longer one is kept."""
+    background: tuple[int, int, int] | None = (255, 255, 255)
+    """Colour behind transparent pixels; without one they show the colours that they hide."""
 
 
 class TextInput(_Frozen):
@@ -41,7 +44,39 @@ class TextInput(_Frozen):
     pad_id: int
 
 
-Input = Annotated[ImageInput | TextInput, Field(discriminator="kind")]
+class SequenceInput(_Frozen):
+    """A tensor of measured steps named after its modality: float32 (batch, steps, features), steps of zeros at the end
+    being padding."""
+
+    kind: Literal["sequence"] = "sequence"
+    name: str
+    features: int
+    """Numbers per step."""
+    max_steps: int
+    fixed_steps: bool
+    """Whether every sequence is padded to `max_steps`: the network takes no other length, or takes padding for steps.
+    Otherwise the length is dynamic, and how far a sequence is padded changes nothing."""
+    mean: tuple[float, ...] | None = None
+    """Subtracted per feature from steps that are not padding; padding stays zero. Without it numbers are taken as they
+    are."""
+    std: tuple[float, ...] | None = None
+    """What they are divided by then."""
+
+
+class TableInput(_Frozen):
+    """A tensor of columns named after its modality: float32 (batch, features)."""
+
+    kind: Literal["table"] = "table"
+    name: str
+    features: int
+    """Columns."""
+    mean: tuple[float, ...] | None = None
+    """Subtracted per column. Without it numbers are taken as they are."""
+    std: tuple[float, ...] | None = None
+    """What they are divided by then."""
+
+
+Input = Annotated[ImageInput | TextInput | SequenceInput | TableInput, Field(discriminator="kind")]
 
 
 class Parity(_Frozen):

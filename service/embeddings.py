@@ -7,12 +7,13 @@ from typing import Any
 
 import orjson
 
-from models_store.manifest import Manifest
-from service.errors import InvalidError
+from models_store.manifest import Manifest, SequenceInput, TableInput
+from service.errors import Fault, InvalidError
+from service.inference.arrays import Packed, asked_for
 from service.inference.engine import Found, InferenceEngine
 from service.inference.finish import as_base64, finish
-from service.inference.prepare import AssetRef, Given, Sample
-from service.schemas.embeddings import AssetIn, EmbeddingRequest, Finish
+from service.inference.prepare import AssetRef, Given, Sample, Value
+from service.schemas.embeddings import AssetIn, EmbeddingRequest, Finish, PackedIn, ValueIn
 from service.settings import Settings
 
 
@@ -34,14 +35,15 @@ async def embed(engine: InferenceEngine, settings: Settings, request: EmbeddingR
 async def embed_one(
     engine: InferenceEngine, reference: str, values: Sequence[tuple[str, str]], form: Finish
 ) -> bytes:
-    """The same for the modalities of a query: images are assets, texts are texts."""
+    """The same for the modalities of a query: images are assets, texts are texts, and numbers are none of them."""
     found = await engine.find(reference)
     names = [name for name, _ in values]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise InvalidError.at(f"/query/{twice[:60]}", "given_twice", "give each modality once")
+    _assert_no_numbers(found.manifest, names)
     images = {each.name for each in found.manifest.inputs if each.kind == "image"}
-    given = {name: AssetRef(value) if name in images else value for name, value in values}
+    given: dict[str, Value] = {name: AssetRef(value) if name in images else value for name, value in values}
     return await _answer(engine, found, [Given(given, "/query")], form, "/query")
 
 
@@ -82,17 +84,36 @@ async def _answer(
     return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def _samples(inputs: Sequence[Mapping[str, str | AssetIn]]) -> list[Given]:
-    return [
-        Given(
-            {
-                name: AssetRef(value.asset) if isinstance(value, AssetIn) else value
-                for name, value in each.items()
-            },
-            f"/inputs/{index}",
+def _assert_no_numbers(manifest: Manifest, names: Sequence[str]) -> None:
+    faults = tuple(
+        Fault(
+            f"/query/{each.name}",
+            "numbers_not_in_query",
+            f"'{each.name}' is a {each.kind}, and numbers are not read from an address; POST /v1/embeddings takes "
+            f"{asked_for(each)}",
         )
+        for each in manifest.inputs
+        if each.name in names and isinstance(each, SequenceInput | TableInput)
+    )
+    if faults:
+        raise InvalidError(faults[0].code, faults[0].detail, faults=faults)
+
+
+def _samples(inputs: Sequence[Mapping[str, ValueIn]]) -> list[Given]:
+    return [
+        Given({name: _value(value) for name, value in each.items()}, f"/inputs/{index}")
         for index, each in enumerate(inputs)
     ]
+
+
+def _value(value: ValueIn) -> Value:
+    match value:
+        case AssetIn(asset=asset_id):
+            return AssetRef(asset_id)
+        case PackedIn(base64=content, shape=shape):
+            return Packed(content, tuple(shape))
+        case _:
+            return value
 
 
 def _texts(sent: str | Sequence[str] | None, manifest: Manifest) -> list[Given]:

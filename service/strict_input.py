@@ -1,8 +1,8 @@
 """What no request may contain, whatever its route: JSON that parsers disagree about, and text no database stores.
 
-JSON bodies must be UTF-8, nest at most 64 levels, repeat no name in an object, and hold only finite numbers that fit
-into 64 bits. Paths, queries and JSON strings hold no NUL and no lone surrogate. Anything else is answered 400 here,
-so that routes need not think of it.
+JSON bodies must be UTF-8, hold at most a million values, nest at most 64 levels, repeat no name in an object, and hold
+only finite numbers that fit into 64 bits. Paths, queries and JSON strings hold no NUL and no lone surrogate. Anything
+else is answered 400 or 413 here, so that routes need not think of it.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import problems
-from service.errors import MalformedError
+from service.errors import MalformedError, TooLargeError
 
 MAX_DEPTH = 64
+MAX_VALUES = 1_000_000
+"""In memory a value takes many times the bytes that it has in a body."""
 MAX_NUMBER = {bool: 1, int: 2**63 - 1, float: sys.float_info.max}
 
 
@@ -40,7 +42,7 @@ class StrictInput:
                 if body:
                     check_json(body)
                 receive = _replay(messages, receive)
-        except MalformedError as error:
+        except (MalformedError, TooLargeError) as error:
             await problems.answer(request, error)(scope, receive, send)
             return
         await self.app(scope, receive, send)
@@ -62,7 +64,13 @@ class StrictInput:
 
 
 def check_json(body: bytes) -> None:
-    """Raises MalformedError naming what is wrong."""
+    """Raises MalformedError naming what is wrong, or TooLargeError before a very long body is parsed."""
+    if sum(map(body.count, (b",", b"[", b"{"))) > MAX_VALUES:  # what begins a value that is not the first
+        raise TooLargeError(
+            "too_many_values",
+            f"the body holds more than {MAX_VALUES:,} values; send less at once, and numbers of sequences and tables "
+            'packed: {"base64": …, "shape": …}',
+        )
     try:
         value = json.loads(body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
     except RecursionError:

@@ -1,4 +1,4 @@
-"""The fused embedding of samples: image, text, or whatever the model's modalities are, in one vector."""
+"""The fused embedding of samples: image, text, sequence, table, or whatever the model's modalities are, in one vector."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ MODALITIES: dict[str, Any] = {
         {
             "name": "modalities",
             "in": "query",
-            "description": "One parameter per modality of the model, by its name: the id of an uploaded image, or a text.",
+            "description": "One parameter per modality of the model, by its name: the id of an uploaded image, or a text. "
+            "Sequences and tables are POSTed.",
             "schema": {
                 "type": "object",
                 "additionalProperties": {"type": "string"},
@@ -59,7 +60,8 @@ async def embedding_of_one_sample(
     """The fused embedding of one sample, normalised to length 1 unless `normalize=false`.
 
     Each further parameter is one of the model's modalities, by the model's own name: for an image the id of an
-    uploaded asset, for a text the text. Modalities may be left out where the model allows it.
+    uploaded asset, for a text the text; sequences and tables are POSTed. Modalities may be left out where the model
+    allows it.
     """
     values = [(name, value) for name, value in request.query_params.multi_items() if name not in OWN]
     answer = await _unless_gone(request, embeddings.embed_one(resources.inference, model, values, form))

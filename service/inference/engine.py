@@ -17,7 +17,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from models_store.manifest import Manifest
+from models_store.manifest import Manifest, SequenceInput, TableInput
 from models_store.store import ModelStore
 from service.errors import Fault, InvalidError, OverloadedError, UnavailableError
 from service.inference.batcher import Batcher
@@ -83,10 +83,9 @@ class InferenceEngine:
             samples = await self._prepared(found, inputs)
             futures = self.batcher.submit(found.served, samples)
             vectors = np.stack(await asyncio.gather(*map(asyncio.wrap_future, futures)))
-        if not np.isfinite(vectors).all():
-            raise UnavailableError(
-                "not_finite", "the model gave numbers that are not finite; use another version"
-            )
+        beyond = [inputs[row] for row in np.flatnonzero(~np.isfinite(vectors).all(axis=1)).tolist()]
+        if beyond:
+            raise _not_finite(found.manifest, beyond, len(inputs))
         return samples, vectors
 
     async def _prepared(self, found: Found, inputs: Sequence[Given]) -> list[Sample]:
@@ -114,6 +113,18 @@ class InferenceEngine:
             yield
         finally:
             self._inside -= count
+
+
+def _not_finite(manifest: Manifest, beyond: Sequence[Given], total: int) -> InvalidError | UnavailableError:
+    """It is the numbers that were sent, where there are any: no image and no text is out of all bounds."""
+    measured = {each.name for each in manifest.inputs if isinstance(each, SequenceInput | TableInput)}
+    if not all(measured & given.values.keys() for given in beyond):
+        return UnavailableError(
+            "not_finite", "the model gave numbers that are not finite; use another version"
+        )
+    said = "the model's own numbers overflow from such large ones; send the units of the training data"
+    faults = [Fault(given.pointer, "number_out_of_range", said) for given in beyond]
+    return _refusal(faults, len(beyond), total)
 
 
 def _refusal(faults: Sequence[Fault], bad: int, total: int) -> InvalidError:

@@ -21,7 +21,9 @@ from service.settings import Settings
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 RESAMPLING = Image.Resampling.BICUBIC
-"""Antialiased: where an image shrinks, the kernel is widened to cover every pixel of it."""
+"""Of what is stretched. Antialiased: where an image shrinks, the kernel is widened to cover every pixel of it."""
+MAX_RESIZED_PIXELS = 50_000_000
+"""Of an image before the middle is cut out of it; what is registered has the same limit."""
 OTHERS = {
     b"GIF8": "GIF", b"BM": "BMP", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"%!PS": "EPS", b"\xc5\xd0\xd3\xc6": "EPS",
     b"%PDF": "PDF", b"<": "SVG or other markup", b"\xef\xbb\xbf<": "SVG or other markup", b"8BPS": "PSD",
@@ -71,16 +73,11 @@ def decode(data: bytes, settings: Settings, max_bytes: int | None = None) -> Ima
 
 
 def pixels(image: Image.Image, wanted: ImageInput) -> NDArray[np.float32]:
-    """(C, H, W), normalised as in training. A decoded image of another size is stretched to the model's.
+    """(C, H, W), normalised as in training. A decoded image of another size is made to fit as the model wants it.
 
-    Transparent parts show the model's background. Grey has the weights of ITU-R BT.601.
+    Grey has the weights of ITU-R BT.601. Raises InvalidError for an image too narrow for that.
     """
-    if image.mode == "I;16":
-        wide = Image.fromarray(np.asarray(image).astype(np.float32) / 257)
-        values = np.asarray(_resized(wide, wanted), dtype=np.float32).clip(0, 255)
-    else:
-        flat = _on_background(_resized(image, wanted), wanted.background)
-        values = np.asarray(flat.convert("L" if wanted.channels == 1 else "RGB"), dtype=np.float32)
+    values = _covering(image, wanted) if wanted.fit == "cover" else _stretched(image, wanted)
     channels_first = (
         np.broadcast_to(values, (wanted.channels, *values.shape))
         if values.ndim == 2
@@ -88,6 +85,40 @@ def pixels(image: Image.Image, wanted: ImageInput) -> NDArray[np.float32]:
     )
     mean, std = (np.array(each, dtype=np.float32)[:, None, None] for each in (wanted.mean, wanted.std))
     return ((channels_first / np.float32(255) - mean) / std).astype(np.float32, copy=False)
+
+
+def _stretched(image: Image.Image, wanted: ImageInput) -> NDArray[np.float32]:
+    """(H, W) or (H, W, 3), from 0 to 255."""
+    if image.mode == "I;16":
+        wide = Image.fromarray(np.asarray(image).astype(np.float32) / 257)
+        return np.asarray(_resized(wide, wanted), dtype=np.float32).clip(0, 255)
+    flat = _opaque(_resized(image, wanted), wanted)
+    return np.asarray(flat, dtype=np.float32)
+
+
+def _covering(image: Image.Image, wanted: ImageInput) -> NDArray[np.float32]:
+    """The same, just as registering a dataset makes its pictures (`training.registration.images`): sizes are rounded
+    down, the place of what is cut out to even, and 16-bit grey to 8 bits before all else."""
+    size, shorter, longer = wanted.width, min(image.size), max(image.size)
+    if longer * size // shorter * size > MAX_RESIZED_PIXELS:
+        raise InvalidError(
+            "image_too_narrow",
+            f"the image has {image.width} × {image.height} pixels, and the model sees only the square in its middle; "
+            "cut out the part that matters",
+        )
+    if image.mode == "I;16":
+        image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
+    flat = _opaque(image, wanted)
+    width, height = (size * side // shorter for side in image.size)
+    if (width, height) != flat.size:
+        flat = flat.resize((width, height), Image.Resampling.BILINEAR)
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    return np.asarray(flat.crop((left, top, left + size, top + size)), dtype=np.float32)
+
+
+def _opaque(image: Image.Image, wanted: ImageInput) -> Image.Image:
+    shown = image if wanted.background is None else _on_background(image, wanted.background)
+    return shown.convert("L" if wanted.channels == 1 else "RGB")
 
 
 def _assert_readable(data: bytes) -> None:

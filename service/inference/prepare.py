@@ -15,10 +15,11 @@ from typing import Any
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from models_store.manifest import ImageInput, Input, Manifest, TextInput
+from models_store.manifest import ImageInput, Input, Manifest, SequenceInput, TableInput, TextInput
 from service import asset_files
 from service.errors import Fault, FuseboxError, InvalidError, TooLargeError
-from service.inference import images, texts
+from service.inference import arrays, images, texts
+from service.inference.arrays import Packed
 from service.settings import Settings
 
 
@@ -29,12 +30,15 @@ class AssetRef:
     asset_id: str
 
 
+Value = str | AssetRef | Packed | list[Any]
+"""A text, a base64 or data-URI image; an asset; or numbers, packed or in lists."""
+
+
 @dataclass(frozen=True)
 class Given:
     """One input as it was sent: what it has of each modality, and where in the request it stands."""
 
-    values: Mapping[str, str | AssetRef]
-    """Modality → a text, a base64 or data-URI image, or an asset."""
+    values: Mapping[str, Value]
     pointer: str
     is_bare: bool = False
     """The value of its one modality stands at `pointer` itself."""
@@ -46,7 +50,8 @@ class Given:
 
 @dataclass(frozen=True)
 class Sample:
-    """One input ready for a batch: per modality that it has, an image (C, H, W) or token ids (L,)."""
+    """One input ready for a batch: per modality that it has, an image (C, H, W), token ids (L,), steps (L, F) or
+    columns (F,)."""
 
     arrays: Mapping[str, NDArray[Any]]
     truncated: tuple[str, ...] = ()
@@ -59,18 +64,19 @@ def prepare(
     faults = _misfits(given, manifest)
     if faults:
         return faults
-    arrays: dict[str, NDArray[Any]] = {}
+    ready: dict[str, NDArray[Any]] = {}
     truncated: list[str] = []
     for wanted in manifest.inputs:
         if wanted.name not in given.values:
             continue
         try:
-            arrays[wanted.name], cut = _prepared(given.values[wanted.name], wanted, tokenizers, settings)
+            ready[wanted.name], cut = _prepared(given.values[wanted.name], wanted, tokenizers, settings)
         except FuseboxError as error:
-            faults.append(Fault(given.at(wanted.name), error.code, error.detail))
+            inner = error.faults or (Fault("", error.code, error.detail),)
+            faults += [Fault(given.at(wanted.name) + each.pointer, each.code, each.detail) for each in inner]
         else:
             truncated += [wanted.name] if cut else []
-    return faults or Sample(arrays, tuple(truncated))
+    return faults or Sample(ready, tuple(truncated))
 
 
 def _misfits(given: Given, manifest: Manifest) -> list[Fault]:
@@ -94,22 +100,46 @@ def _misfits(given: Given, manifest: Manifest) -> list[Fault]:
 
 
 def _prepared(
-    value: str | AssetRef, wanted: Input, tokenizers: Mapping[str, Tokenizer], settings: Settings
+    value: Value, wanted: Input, tokenizers: Mapping[str, Tokenizer], settings: Settings
 ) -> tuple[NDArray[Any], bool]:
     """The array, and whether something was cut off."""
-    if isinstance(wanted, TextInput):
-        if isinstance(value, AssetRef):
-            raise InvalidError("not_a_text", "this modality takes a text, and assets are images")
-        return texts.encode(tokenizers[wanted.name], value, settings.max_text_chars)
-    return _image(value, wanted, settings), False
+    match wanted:
+        case TextInput():
+            return _text(value, tokenizers[wanted.name], settings)
+        case ImageInput():
+            return _image(value, wanted, settings), False
+        case SequenceInput():
+            return arrays.steps(_numbers(value, wanted), wanted), False
+        case TableInput():
+            return arrays.columns(_numbers(value, wanted), wanted), False
 
 
-def _image(value: str | AssetRef, wanted: ImageInput, settings: Settings) -> NDArray[Any]:
+def _text(value: Value, tokenizer: Tokenizer, settings: Settings) -> tuple[NDArray[Any], bool]:
+    if isinstance(value, AssetRef):
+        raise InvalidError("not_a_text", "this modality takes a text, and assets are images")
+    if not isinstance(value, str):
+        raise InvalidError("not_a_text", "this modality takes a text, not numbers")
+    return texts.encode(tokenizer, value, settings.max_text_chars)
+
+
+def _image(value: Value, wanted: ImageInput, settings: Settings) -> NDArray[Any]:
     if isinstance(value, AssetRef):
         image = asset_files.load(settings, value.asset_id)
-    else:
+    elif isinstance(value, str):
         image = images.decode(_from_base64(value, settings.max_image_bytes), settings)
+    else:
+        raise InvalidError(
+            "not_an_image",
+            'this modality takes an image, not numbers; send its file in base64, or {"asset": id}',
+        )
     return images.pixels(image, wanted)
+
+
+def _numbers(value: Value, wanted: SequenceInput | TableInput) -> list[Any] | Packed:
+    if isinstance(value, list | Packed):
+        return value
+    what = "an image" if isinstance(value, AssetRef) else "a text"
+    raise InvalidError("not_numbers", f"{what}, where numbers belong; give {arrays.asked_for(wanted)}")
 
 
 def _from_base64(text: str, max_bytes: int) -> bytes:

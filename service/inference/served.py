@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors
 from tokenizers import Tokenizer
 
-from models_store.manifest import ImageInput, Manifest, TextInput
+from models_store.manifest import ImageInput, Input, Manifest, SequenceInput, TableInput, TextInput
 from models_store.store import DamagedModelError, ModelStore
 from service.inference.prepare import Sample
 from service.inference.texts import open_tokenizer
@@ -52,12 +52,7 @@ class Served:
     def run(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
         """(B, D). What a sample lacks is filled with padding, which the graph is told not to look at."""
         present = [[each.name in sample.arrays for each in self.manifest.inputs] for sample in samples]
-        feed: dict[str, NDArray[Any]] = {
-            wanted.name: _images(wanted, samples)
-            if isinstance(wanted, ImageInput)
-            else _texts(wanted, samples)
-            for wanted in self.manifest.inputs
-        }
+        feed = {wanted.name: _batch(wanted, samples) for wanted in self.manifest.inputs}
         feed[self.manifest.presence_input] = np.array(present)
         fused: NDArray[np.float32] = self.session.run([self.manifest.output], feed)[0]
         return fused
@@ -107,11 +102,23 @@ def _options() -> onnxruntime.SessionOptions:
     return options
 
 
-def _images(wanted: ImageInput, samples: Sequence[Sample]) -> NDArray[np.float32]:
-    batch = np.zeros((len(samples), wanted.channels, wanted.height, wanted.width), dtype=np.float32)
+def _batch(wanted: Input, samples: Sequence[Sample]) -> NDArray[Any]:
+    match wanted:
+        case ImageInput():
+            return _stacked(wanted.name, samples, (wanted.channels, wanted.height, wanted.width))
+        case TableInput():
+            return _stacked(wanted.name, samples, (wanted.features,))
+        case TextInput():
+            return _texts(wanted, samples)
+        case SequenceInput():
+            return _sequences(wanted, samples)
+
+
+def _stacked(name: str, samples: Sequence[Sample], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    batch = np.zeros((len(samples), *shape), dtype=np.float32)
     for row, sample in zip(batch, samples, strict=True):
-        if wanted.name in sample.arrays:
-            row[:] = sample.arrays[wanted.name]
+        if name in sample.arrays:
+            row[:] = sample.arrays[name]
     return batch
 
 
@@ -121,4 +128,15 @@ def _texts(wanted: TextInput, samples: Sequence[Sample]) -> NDArray[np.int64]:
     batch = np.full((len(texts), max(1, *map(len, texts))), wanted.pad_id, dtype=np.int64)
     for row, ids in zip(batch, texts, strict=True):
         row[: len(ids)] = ids
+    return batch
+
+
+def _sequences(wanted: SequenceInput, samples: Sequence[Sample]) -> NDArray[np.float32]:
+    """Padded to the longest of the batch, or to the one length that the network takes."""
+    none = np.empty((0, wanted.features), dtype=np.float32)
+    sequences = [sample.arrays.get(wanted.name, none) for sample in samples]
+    length = wanted.max_steps if wanted.fixed_steps else max(1, *map(len, sequences))
+    batch = np.zeros((len(sequences), length, wanted.features), dtype=np.float32)
+    for row, steps in zip(batch, sequences, strict=True):
+        row[: len(steps)] = steps
     return batch

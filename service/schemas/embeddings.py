@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
+MOST_INPUTS, MOST_MODALITIES = 10_000, 16
+"""Beyond these nobody counts what else is wrong."""
 Reference = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -31,18 +33,68 @@ class AssetIn(BaseModel):
     asset: str
 
 
+class PackedIn(BaseModel):
+    """Numbers of a sequence or a table as bytes: exact, and a third of the length that they have as text."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    base64: str
+    """32-bit floats, little-endian, row by row."""
+    shape: Annotated[list[Annotated[int, Field(strict=True, ge=0)]], Field(min_length=1, max_length=8)]
+    """`[steps, features]` of a sequence, `[features]` of a table."""
+
+
+Numbers = Annotated[
+    list[Any],
+    Field(
+        title="Numbers",
+        description="A table's numbers, or a sequence's steps, each a list of numbers.",
+        json_schema_extra={
+            "items": {"anyOf": [{"type": "number"}, {"type": "array", "items": {"type": "number"}}]}
+        },
+    ),
+]
+"""What is in the lists is checked once it is known what the model takes."""
+
+
 def _kind(value: Any) -> str | None:
-    return "given" if isinstance(value, str) else "uploaded" if isinstance(value, dict | AssetIn) else None
+    match value:
+        case str():
+            return "given"
+        case list():
+            return "listed"
+        case PackedIn() | {"base64": _} | {"shape": _}:
+            return "packed"
+        case AssetIn() | dict():
+            return "uploaded"
+        case _:
+            return None
 
 
-Value = Annotated[
-    Annotated[str, Tag("given")] | Annotated[AssetIn, Tag("uploaded")],
+ValueIn = Annotated[
+    Annotated[str, Tag("given")]
+    | Annotated[Numbers, Tag("listed")]
+    | Annotated[PackedIn, Tag("packed")]
+    | Annotated[AssetIn, Tag("uploaded")],
     Discriminator(
         _kind,
         custom_error_type="bad_value",
-        custom_error_message='give a text, a base64 image, or {"asset": id}',
+        custom_error_message='give a text, a base64 image or {"asset": id}, a list of numbers or {"base64": …, "shape": …}',
     ),
 ]
+
+
+def _few(value: Any) -> Any:
+    if isinstance(value, dict) and len(value) > MOST_MODALITIES:
+        raise PydanticCustomError(
+            "too_many_modalities",
+            "{count} modalities; no model has more than {most}",
+            {"count": len(value), "most": MOST_MODALITIES},
+        )
+    return value
+
+
+InputIn = Annotated[dict[str, ValueIn], BeforeValidator(_few)]
 
 
 class EmbeddingRequest(Finish):
@@ -50,10 +102,11 @@ class EmbeddingRequest(Finish):
 
     model: Reference
     """Name (its newest version), `name@version`, alias or digest."""
-    inputs: Annotated[list[dict[str, Value]], Field(min_length=1)] | None = None
-    """One object per sample: modality → text, image (base64, data URI or `{"asset": id}`). Modalities may be left out
-    where the model allows it; one at least is needed."""
-    input: str | Annotated[list[str], Field(min_length=1)] | None = None
+    inputs: Annotated[list[InputIn], Field(min_length=1, max_length=MOST_INPUTS)] | None = None
+    """One object per sample: modality → text; image (base64, data URI or `{"asset": id}`); or numbers, of a sequence
+    `[[…], …]`, of a table `[…]`, of both also `{"base64": …, "shape": …}`. Modalities may be left out where the model
+    allows it; one at least is needed."""
+    input: str | Annotated[list[str], Field(min_length=1, max_length=MOST_INPUTS)] | None = None
     """One text or several."""
     user: str | None = None
     """Accepted for OpenAI's clients, and not looked at."""

@@ -155,7 +155,8 @@ def test_results_stand_beside_what_guessing_gives(visitor: Visitor, lived: Lived
 def test_a_model_is_shown_with_its_alias_and_its_training(visitor: Visitor, lived: Lived) -> None:
     page = visitor.go("/")
     shown = row(page, "#models-table", "lived@1")
-    assert shown[:5] == ["lived@1", "prod", "image, text", "16", "infmasking"]
+    inputs = "image 1 × 8 × 8, text up to 16 tokens"
+    assert shown[:5] == ["lived@1", "prod", inputs, "16", "infmasking"]
     page.locator("#models-table a").click()
     expect(page).to_have_url(f"{lived.url}/jobs/{lived.training['id']}")
 

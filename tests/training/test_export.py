@@ -1,4 +1,4 @@
-"""An exported graph says what torch says, for any batch, any text length and any modalities that are there."""
+"""An exported graph says what torch says, for any batch, any lengths and any modalities that are there."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+import torch
 
-from models_store.manifest import Manifest
+from models_store.manifest import ImageInput, Input, Manifest, SequenceInput, TableInput, TextInput
+from tests.training.registration.fixtures import WRITERS, registered
 from tests.training.runs import done, made, of_type, small
+from training.data import load_for
 from training.events import Done, Exported
+from training.export import described, shortened
 from training.run_dir import EXIT_FAILED, RunDir
-from training.spec import ExportSpec
+from training.spec import ExportSpec, Protocol
+from training.spec.registration import REGISTERED, Format, scale_file
 
 
 def exported(folder: Path, **changes: Any) -> RunDir:
@@ -92,3 +97,68 @@ def test_a_model_that_differs_from_torch_is_not_published(tmp_path: Path) -> Non
     assert last.code == "parity"
     assert "larger tolerance" in last.text
     assert not (run_dir.export / "manifest.json").exists()
+
+
+def inputs_of(
+    folder: Path, made_from: Format, protocol: Protocol = "strict", **options: Any
+) -> tuple[Input, ...]:
+    """As a manifest of a model of such data describes them."""
+    dataset = registered(made_from, WRITERS[made_from](folder / "in"), folder / "datasets", **options)
+    trained = small(dataset=dataset, protocol=protocol, batch_size=4)
+    data = load_for(trained, folder / "datasets")
+    return tuple(described(each, data, trained) for each in dataset.modalities)
+
+
+def test_sequences_are_described_as_they_are_measured(tmp_path: Path) -> None:
+    vision, text = inputs_of(tmp_path, "mosi")
+    assert vision == SequenceInput(name="vision", features=20, max_steps=50, fixed_steps=False)
+    assert text == SequenceInput(name="text", features=300, max_steps=50, fixed_steps=False)
+
+
+def test_the_published_code_knows_no_padding_and_so_no_other_length(tmp_path: Path) -> None:
+    for each in inputs_of(tmp_path, "mosi", "reference"):
+        assert isinstance(each, SequenceInput)
+        assert each.fixed_steps
+
+
+@pytest.mark.parametrize("protocol", ["strict", "reference"])
+def test_numbers_are_standardised_as_the_training_was(tmp_path: Path, protocol: Protocol) -> None:
+    static, series = inputs_of(tmp_path, "mimic", protocol)
+    assert isinstance(static, TableInput)
+    assert isinstance(series, SequenceInput)
+    (folder,) = (tmp_path / "datasets" / REGISTERED).iterdir()
+    for each, features in ((static, 5), (series, 12)):
+        mean, deviation = np.load(folder / scale_file(protocol, each.name))
+        assert each.features == features
+        assert each.mean == tuple(mean)
+        assert each.std == tuple(deviation)
+
+
+def test_a_robots_senses_are_described_each_in_its_way(tmp_path: Path) -> None:
+    everything = ("image", "force", "proprioception")
+    image, force, state = inputs_of(tmp_path, "vision_touch", image_size=32, use=everything)
+    assert force == SequenceInput(name="force", features=6, max_steps=32, fixed_steps=True)
+    assert state == TableInput(name="proprioception", features=8)
+    assert isinstance(image, ImageInput)
+    assert (image.fit, image.background, image.width) == ("cover", None, 32)
+
+
+def test_lengths_are_compared_short_and_long_and_each_beside_another() -> None:
+    first, second = (SequenceInput(name=name, features=1, max_steps=9, fixed_steps=False) for name in "ab")
+    text, fixed = TextInput(name="t", max_tokens=9, pad_id=0), force()
+    inputs = {name: torch.zeros(2, 9, 1) for name in ("a", "b", "t", "force")}
+
+    def lengths(*inputs_described: Input) -> list[tuple[int, ...]]:
+        given = {each.name: inputs[each.name] for each in inputs_described}
+        return [
+            tuple(tensor.shape[1] for tensor in cut.values()) for cut in shortened(given, inputs_described)
+        ]
+
+    assert lengths(fixed) == [(9,)]
+    assert lengths(first, fixed) == [(9, 9), (1, 9), (5, 9)]
+    assert lengths(first, second) == [(9, 9), (1, 5), (5, 9), (9, 1)]
+    assert lengths(first, fixed, text) == [(9, 9, 9), (1, 9, 5), (5, 9, 9), (9, 9, 1)]
+
+
+def force() -> SequenceInput:
+    return SequenceInput(name="force", features=1, max_steps=9, fixed_steps=True)

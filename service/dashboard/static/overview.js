@@ -1,7 +1,7 @@
 // The first page: results by method and family, published models, and the jobs as they change.
 
 import { get, whileSeen } from "./api.js";
-import { ago, cell, element, jobLink, number, numberCell, pace, percent, show, stateBadge } from "./words.js";
+import { ago, cell, element, jobLink, number, numberCell, pace, percent, shapeOf, show, stateBadge } from "./words.js";
 
 const FAMILIES = ["redundancy", "uniqueness", "synergy", "other"];
 const METRICS = ["macro_accuracy", "accuracy"];
@@ -98,12 +98,16 @@ async function showResults() {
   ]));
 }
 
+/** Each with its name and shape. */
+const inputsOf = ({ inputs }) => element("span", {}, ...inputs.flatMap((input, place) =>
+  [place ? ", " : "", input.name, " ", element("small", {}, shapeOf(input))]));
+
 async function showModels() {
   const { data } = await get("/v1/models");
   models.closest("section").hidden = data.length === 0;
   show(models.tBodies[0], ...data.map(({ name, version, aliases, manifest, train_job_id, digest, created_at }) => element("tr", {},
     element("th", { scope: "row" }, `${name}@${version}`), cell(aliases.join(", ")),
-    cell(manifest.inputs.map((input) => input.name).join(", ")), numberCell(manifest.embedding_dim),
+    cell(inputsOf(manifest)), numberCell(manifest.embedding_dim),
     cell(manifest.source.method), cell(train_job_id ? jobLink(train_job_id) : "–"),
     cell(element("code", { title: digest }, digest.slice(0, 12))), numberCell(ago(created_at)))));
 }

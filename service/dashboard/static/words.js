@@ -38,6 +38,16 @@ export function number(value) {
   return value.toLocaleString("en", { maximumSignificantDigits: 4 });
 }
 
+/** Of a model's input, as its manifest describes it. */
+export function shapeOf(input) {
+  switch (input.kind) {
+    case "image": return `${input.channels} × ${input.height} × ${input.width}`;
+    case "text": return `up to ${input.max_tokens} tokens`;
+    case "sequence": return `up to ${input.max_steps} × ${input.features}`;
+    default: return String(input.features);
+  }
+}
+
 export const percent = (value) => (100 * value).toFixed(1);
 
 export function span(seconds) {

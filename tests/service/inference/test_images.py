@@ -17,8 +17,8 @@ from service.errors import FuseboxError, InvalidError, TooLargeError, Unsupporte
 from service.inference.images import TURNS, decode, pixels
 from service.settings import Settings
 from tests.service.pictures import OTHERS, bomb, file, noise, png, truncated_png
-from training.data.samples import normalise
-from training.data.trifeatures import NORMALISATION
+from training.data.samples import IMAGENET, normalise
+from training.registration.images import square
 
 ORIENTATION = 0x0112
 
@@ -42,7 +42,7 @@ def network(size: int = 8, channels: int = 1, **changes: Any) -> ImageInput:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_an_image_of_the_models_size_is_prepared_as_in_training(limits: Settings, channels: int) -> None:
-    mean, std = ((0.305,), (0.376,)) if channels == 1 else NORMALISATION
+    mean, std = ((0.305,), (0.376,)) if channels == 1 else IMAGENET
     sent = noise(16, 16, seed=3, mode="L" if channels == 1 else "RGB")
     raw = torch.from_numpy(np.array(sent)).view(1, 16, 16, channels).permute(0, 3, 1, 2)
     trained_on = normalise(raw.float() / 255, (mean, std))[0]
@@ -131,6 +131,40 @@ def test_of_an_animation_the_first_frame_counts(limits: Settings) -> None:
         black.convert("RGB"), "WEBP", save_all=True, append_images=[white.convert("RGB")], lossless=True
     )
     assert pixels(decode(moving, limits), network()).max() == 0
+
+
+WAYS_TO_STORE: dict[str, bytes] = {
+    "colour": file(noise(90, 61, mode="RGB")),
+    "grey": file(noise(50, 77)),
+    "lossy": file(noise(64, 48, mode="RGB"), "JPEG"),
+    "printing inks": file(noise(64, 48, mode="RGB").convert("CMYK"), "JPEG"),
+    "webp": file(noise(33, 64, mode="RGB"), "WEBP"),
+    "half transparent": file(Image.merge("RGBA", (*noise(60, 40, mode="RGB").split(), noise(60, 40, 1)))),
+    "transparent grey": file(Image.merge("LA", (noise(60, 40), noise(60, 40, 1)))),
+    "palette": file(noise(60, 40, mode="RGB").quantize(16)),
+    "palette with a transparent colour": file(noise(60, 40, mode="RGB").quantize(16), transparency=3),
+    "grey with a transparent shade": file(noise(60, 40), transparency=7),
+    "black and white": file(noise(60, 40).convert("1")),
+    "sixteen bits": file(Image.fromarray(np.random.default_rng(0).integers(0, 65_536, (40, 60), np.uint16))),
+    "its own size": file(noise(32, 32, mode="RGB")),
+    "wide by one": file(noise(33, 32, mode="RGB")),
+    "very wide": file(noise(400, 7, mode="RGB")),
+}
+
+
+@pytest.mark.parametrize("name", WAYS_TO_STORE)
+def test_a_covering_image_has_the_very_pixels_that_registering_gives_it(limits: Settings, name: str) -> None:
+    data = WAYS_TO_STORE[name]
+    takes = network(32, 3, fit="cover", background=None)
+    assert np.array_equal(np.round(pixels(decode(data, limits), takes) * 255), square(data, 32))
+
+
+def test_an_image_too_narrow_to_be_cut_to_a_square_is_refused(limits: Settings) -> None:
+    narrow = decode(file(Image.new("L", (16_384, 1))), limits)
+    with pytest.raises(InvalidError, match="16384 × 1 pixels") as caught:
+        pixels(narrow, network(224, 3, fit="cover", background=None))
+    assert caught.value.code == "image_too_narrow"
+    assert pixels(narrow, network(8)).shape == (1, 8, 8), "stretching costs nothing"
 
 
 @pytest.mark.parametrize("name", OTHERS)
