@@ -38,6 +38,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("folder")
 def test_a_run_with_a_frozen_tower_is_continued_exactly_and_exported_with_the_towers_tokenizer(
     tmp_path: Path,

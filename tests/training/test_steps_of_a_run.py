@@ -35,7 +35,13 @@ def weights(run_dir: RunDir) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize(
-    "way", [{"micro_batch_size": 8}, {"processes": 2}, {"processes": 2, "micro_batch_size": 8}], ids=str
+    "way",
+    [
+        {"processes": 2, "micro_batch_size": 8},
+        pytest.param({"micro_batch_size": 8}, marks=pytest.mark.slow),
+        pytest.param({"processes": 2}, marks=pytest.mark.slow),
+    ],
+    ids=str,
 )
 def test_a_run_in_parts_equals_one_in_one_piece(tmp_path: Path, way: dict[str, int]) -> None:
     whole, parts = made(tmp_path / "whole", small(**STILL)), made(tmp_path / "parts", small(**STILL, **way))
@@ -56,6 +62,7 @@ def followers(process: psutil.Process) -> list[psutil.Process]:
     return [each for each in process.children() if "training.__main__" in each.cmdline()]
 
 
+@pytest.mark.slow
 def test_processes_stop_together_and_go_on_as_if_they_had_not(tmp_path: Path) -> None:
     """With random views, which each process draws for itself."""
     spec = small(processes=2, epochs=6)
@@ -71,7 +78,7 @@ def test_processes_stop_together_and_go_on_as_if_they_had_not(tmp_path: Path) ->
     assert weights_of(stopped) == weights_of(undisturbed)
 
 
-@pytest.mark.parametrize("victim", ["first", "follower"])
+@pytest.mark.parametrize("victim", ["follower", pytest.param("first", marks=pytest.mark.slow)])
 def test_when_one_process_is_killed_none_is_left(tmp_path: Path, victim: str) -> None:
     run_dir = made(tmp_path / "run", small(processes=2, epochs=2000))
     process = started("fit", run_dir)
@@ -87,6 +94,7 @@ def test_when_one_process_is_killed_none_is_left(tmp_path: Path, victim: str) ->
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_an_averaged_run_goes_on_as_if_undisturbed_and_saves_the_average(tmp_path: Path) -> None:
     plain, spec = small(epochs=4), small(epochs=4, ema_decay=0.9)
     runs = {name: made(tmp_path / name, spec) for name in ("undisturbed", "stopped")}

@@ -99,7 +99,7 @@ def test_an_absent_modality_has_no_influence_and_a_present_one_has(name: str, fo
         assert torch.equal(method.embed(some, present), method.embed(changed, present))
 
 
-@pytest.mark.parametrize("encoder", ["resnet18", "vit"])
+@pytest.mark.parametrize("encoder", ["vit", pytest.param("resnet18", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_takes_other_image_encoders(name: str, encoder: str) -> None:
     """With batch-norms, whose running statistics embed, and without."""

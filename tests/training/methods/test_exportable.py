@@ -104,7 +104,7 @@ def assert_says_the_same(method: Method, spec: TrainSpec, path: Path) -> None:
                 assert torch.allclose(method.embed(given, present), theirs, atol=1e-4)
 
 
-@pytest.mark.parametrize("method", ["comm", "cmc"])
+@pytest.mark.parametrize("method", ["comm", pytest.param("cmc", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("form", "protocol"),
     [("affect", "strict"), ("affect", "reference"), ("clinical", "strict"), ("robot", "strict")],
@@ -115,7 +115,7 @@ def test_sequences_and_tables_export(method: str, form: str, protocol: str, tmp_
 
 
 @pytest.mark.usefixtures("towers")
-@pytest.mark.parametrize("output", ["tokens", "pooled"])
+@pytest.mark.parametrize("output", ["tokens", pytest.param("pooled", marks=pytest.mark.slow)])
 def test_pretrained_towers_export_with_their_weights_inside(output: str, tmp_path: Path) -> None:
     modalities = [{**each, "encoder": {**each["encoder"], "output": output}} for each in TOWERS]
     spec = spec_of("comm", modalities)

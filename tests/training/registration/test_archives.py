@@ -10,25 +10,29 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.training.registration import own
+from tests.training.registration.fixtures import registered
 from training.errors import DataError
 from training.registration import archives
-from training.registration.blobs import Blob, Blobs, Spool
+from training.registration.blobs import FREE_BYTES, MOST_RATIO, Blob, Blobs, Spool
 
 
 @pytest.fixture
-def unpacked(tmp_path: Path) -> Callable[[Path], Blobs]:
-    def of(path: Path) -> Blobs:
-        blob = Blob.of(path)
-        assert archives.is_archive(blob)
-        return archives.members(blob, path.name, spool)
+def unpacked(tmp_path: Path) -> Iterator[Callable[[Path], Blobs]]:
+    with ExitStack() as spools:
 
-    with Spool(tmp_path / "spool") as spool:
+        def of(path: Path) -> Blobs:
+            blob = Blob.of(path)
+            assert archives.is_archive(blob)
+            spool = spools.enter_context(Spool(tmp_path / "spool", blob.size))
+            return archives.members(blob, path.name, spool)
+
         yield of
     assert not list((tmp_path / "spool").glob("*"))
 
@@ -145,7 +149,7 @@ def test_a_file_that_comes_twice_is_refused(tmp_path: Path, unpacked: Callable[[
 def test_an_archive_that_swells_is_refused_before_it_has(
     tmp_path: Path, unpacked: Callable[[Path], Blobs], packing: str
 ) -> None:
-    size = archives.FREE_BYTES + 64 * 2**20
+    size = FREE_BYTES + 64 * 2**20
     (tmp_path / "in").mkdir()
     with (tmp_path / "in" / "zeros").open("wb") as file:
         file.truncate(size)
@@ -155,7 +159,7 @@ def test_an_archive_that_swells_is_refused_before_it_has(
             zipped.write(tmp_path / "in" / "zeros", "zeros")
     else:
         own.packed(tmp_path / "in", path)
-    assert path.stat().st_size * archives.MOST_RATIO < 64 * 2**20
+    assert path.stat().st_size * MOST_RATIO < 64 * 2**20
     with pytest.raises(DataError, match="unpacks to more than 200 times its size"):
         unpacked(path)
 
@@ -237,7 +241,7 @@ def test_what_was_unpacked_is_gone_when_the_process_is_killed(tmp_path: Path) ->
         "import os, signal\nfrom pathlib import Path\n"
         "from training.registration import archives\nfrom training.registration.blobs import Blob, Spool\n"
         f"path, place = Path({str(tmp_path / 'a.txt.gz')!r}), Path({str(tmp_path / 'spool')!r})\n"
-        "archives.members(Blob.of(path), 'a', Spool(place))\n"
+        "archives.members(Blob.of(path), 'a', Spool(place, 1))\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     tar = tar_of(tmp_path / "a.tar", entry("x", size=10_000)).read_bytes()
@@ -245,3 +249,16 @@ def test_what_was_unpacked_is_gone_when_the_process_is_killed(tmp_path: Path) ->
     ended = subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[3], check=False)
     assert ended.returncode == -9
     assert list((tmp_path / "spool").iterdir()) == []
+
+
+def test_archives_in_archives_have_one_bound_for_all(tmp_path: Path) -> None:
+    shards = tmp_path / "in"
+    (tmp_path / "zeros").mkdir()
+    with (tmp_path / "zeros" / "0.png").open("wb") as file:
+        file.truncate(FREE_BYTES // 2)
+    shards.mkdir()
+    for number in range(4):
+        own.packed(tmp_path / "zeros", shards / f"{number}.tar.gz")
+    path = own.packed(shards, tmp_path / "all.zip")
+    with pytest.raises(DataError, match="unpacks to more than 200 times its size"):
+        registered("webdataset", path, tmp_path / "datasets")

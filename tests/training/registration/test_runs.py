@@ -41,7 +41,9 @@ def trained(tmp_path: Path, made_from: Format) -> tuple[Registered, RunDir]:
     return spec, run
 
 
-@pytest.mark.parametrize("made_from", OPTIONS)
+@pytest.mark.parametrize(
+    "made_from", ["mosi", *(pytest.param(each, marks=pytest.mark.slow) for each in OPTIONS if each != "mosi")]
+)
 def test_a_registered_dataset_is_trained_on_and_probed(tmp_path: Path, made_from: Format) -> None:
     spec, run = trained(tmp_path, made_from)
     assert done("fit", run) == 0
