@@ -18,13 +18,15 @@ class AveragedWeights:
 
     def __init__(self, source: Method, decay: float) -> None:
         self._source, self._decay = source, decay
-        self.network = copy.deepcopy(source).requires_grad_(False)
+        frozen = {id(each): each for each in source.parameters() if not each.requires_grad}
+        self.network = copy.deepcopy(source, memo=frozen).requires_grad_(False)  # which share what is frozen
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """step: finished optimizer steps, from 1."""
         decay = min(self._decay, (1 + step) / (10 + step))
         for average, current in zip(self.network.parameters(), self._source.parameters(), strict=True):
-            average.lerp_(current, 1 - decay)
+            if current.requires_grad:
+                average.lerp_(current, 1 - decay)
         for own, source in zip(self.network.buffers(), self._source.buffers(), strict=True):
             own.copy_(source)

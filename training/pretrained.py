@@ -128,7 +128,11 @@ def tower_tokenizer(files: TowerFiles) -> Tokenizer:
         raise DataError(
             f"the {TOKENIZER} of the pretrained tower '{files.source}' is not one of the tokenizers library"
         )
-    tokenizer = Tokenizer.from_file(str(path))
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # noqa: BLE001 - the library raises nothing narrower
+        log.warning("reading the tokenizer of %s: %s", files.source, error)
+        raise DataError(f"the {TOKENIZER} of the pretrained tower '{files.source}' cannot be read") from None
     if tokenizer.token_to_id(PAD_TOKEN) != 0:
         raise DataError(
             f"the pretrained tower '{files.source}' does not pad texts with a token {PAD_TOKEN} of id 0, which means "

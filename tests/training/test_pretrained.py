@@ -108,7 +108,7 @@ def test_a_tower_that_pads_with_another_id_is_refused_and_the_answer_says_which_
         tokenizer()
 
 
-@pytest.mark.parametrize("content", [None, "{", "[1]"])
+@pytest.mark.parametrize("content", [None, "{", "[1]", '{"model": {"type": "BPE"}}'])
 def test_a_tower_without_a_readable_tokenizer_is_refused(folder: Path, content: str | None) -> None:
     text_tower(folder)
     (folder / "tokenizer.json").unlink()

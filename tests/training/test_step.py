@@ -154,3 +154,14 @@ def test_averaged_weights_follow_the_recurrence() -> None:
     for name, parameter in averaged.network.named_parameters():
         assert torch.allclose(parameter, expected[name]), name
         assert not parameter.requires_grad
+
+
+def test_averaged_weights_share_what_is_frozen() -> None:
+    method = built(tiny("cross"))
+    frozen, learning = list(method.parameters())[:2]
+    frozen.requires_grad_(False)
+    averaged = AveragedWeights(method, 0.9)
+    averaged.update(1)
+    own = list(averaged.network.parameters())
+    assert own[0] is frozen
+    assert own[1] is not learning
