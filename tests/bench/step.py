@@ -7,7 +7,6 @@ of interleaved repeats. Memory is what a step needs at most beyond what is there
 from __future__ import annotations
 
 import multiprocessing
-import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -121,6 +120,13 @@ def peak_bytes(row: str, size: int, naive: bool) -> int:
 def _tell_peak(tell: Connection, row: str, size: int, naive: bool) -> None:
     torch.set_num_threads(1)
     step = Step(row, size, naive=naive)
-    before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    before = _memory("VmRSS")
     step()
-    tell.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before)
+    tell.send(_memory("VmHWM") - before)
+
+
+def _memory(name: str) -> int:
+    """VmRSS, what this process holds now, or VmHWM, the most that it ever held, in bytes. getrusage's maximum would be
+    that of the process that started this one, where that was greater."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith(f"{name}:")))
