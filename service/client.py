@@ -136,6 +136,36 @@ class Client:
     def dataset(self, name: str) -> Json:
         return self._json("GET", f"/v1/datasets/{_part(name)}")
 
+    def begin_upload(self, name: str, made_from: str, options: Json, **rest: Any) -> Json:
+        """The new upload; its file is sent by `send_part`. `rest`: size_bytes, sha256."""
+        return self._json(
+            "POST", "/v1/datasets", json={"name": name, "format": made_from, "options": options, **rest}
+        )
+
+    def uploads(self, name: str) -> Json:
+        return self._json("GET", "/v1/datasets/uploads", params={"name": name})
+
+    def dataset_upload(self, upload_id: str) -> Json:
+        return self._json("GET", f"/v1/datasets/uploads/{_part(upload_id)}")
+
+    def send_part(self, upload_id: str, offset: int, content: bytes) -> int:
+        """Adds to what has arrived, which must be `offset` bytes; returns how many there are then."""
+        headers = {"Upload-Offset": str(offset), "Content-Type": "application/offset+octet-stream"}
+        answer = self._answer(
+            "PATCH", f"/v1/datasets/uploads/{_part(upload_id)}", content=content, headers=headers
+        )
+        return int(answer.headers["Upload-Offset"])
+
+    def complete_upload(self, upload_id: str) -> Json:
+        return self._json("POST", f"/v1/datasets/uploads/{_part(upload_id)}/complete")
+
+    def remove_upload(self, upload_id: str) -> None:
+        self._answer("DELETE", f"/v1/datasets/uploads/{_part(upload_id)}")
+
+    def samples(self, name: str, **asked: str | int) -> Json:
+        """`asked`: split, offset, limit."""
+        return self._json("GET", f"/v1/datasets/{_part(name)}/samples", params=asked)
+
     def models(self) -> Json:
         return self._json("GET", "/v1/models")
 
@@ -172,13 +202,19 @@ class Client:
     ) -> None:
         self.close()
 
-    def _json(self, method: str, path: str, *, accept: tuple[int, ...] = (), **request: Any) -> Json:
+    def _answer(
+        self, method: str, path: str, *, accept: tuple[int, ...] = (), **request: Any
+    ) -> httpx.Response:
         try:
             answer = self._http.request(method, path, **request)
         except httpx.RequestError as cause:
             raise UnreachableError(self.server, cause) from cause
         if answer.is_error and answer.status_code not in accept:
             _raise_for(answer)
+        return answer
+
+    def _json(self, method: str, path: str, *, accept: tuple[int, ...] = (), **request: Any) -> Json:
+        answer = self._answer(method, path, accept=accept, **request)
         try:
             result = answer.json()
         except ValueError:

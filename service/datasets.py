@@ -20,6 +20,7 @@ from training.spec import DATASETS, Card, Lookup
 from training.spec.datasets import DATASET_NAME
 from training.spec.registration import DatasetManifest, Report
 
+UPLOADS = "uploads"
 Kept = TypeVar("Kept", Card, Report)
 
 
@@ -51,10 +52,9 @@ def assert_nameable(name: str) -> None:
             f"{name[:80]!r} cannot name a dataset: it takes 1 to 63 lower-case letters, digits, dots, dashes and "
             "underscores, of which the first is a letter or digit",
         )
-    if name in DATASETS:
-        raise InvalidError.at(
-            "/name", "dataset_name", f"{name!r} is a dataset that is always there; choose another name"
-        )
+    if name in DATASETS or name == UPLOADS:
+        taken = "is a dataset that is always there" if name in DATASETS else "is the address of uploads"
+        raise InvalidError.at("/name", "dataset_name", f"{name!r} {taken}; choose another name")
 
 
 def every(session: Session) -> list[Dataset]:

@@ -11,6 +11,7 @@ Raise where you know; nothing needs catching on the way to the one handler in `s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -28,13 +29,21 @@ class FuseboxError(Exception):
     title = "Internal error"
 
     def __init__(
-        self, code: str, detail: str, *, faults: tuple[Fault, ...] = (), retry_after_s: int | None = None
+        self,
+        code: str,
+        detail: str,
+        *,
+        faults: tuple[Fault, ...] = (),
+        retry_after_s: int | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
+        """headers: what the answer says besides, for programs."""
         super().__init__(detail)
         self.code = code
         self.detail = detail
         self.faults = faults
         self.retry_after_s = retry_after_s
+        self.headers = dict(headers or {})
 
 
 class MalformedError(FuseboxError):

@@ -72,7 +72,9 @@ def answer(request: Request, error: FuseboxError) -> JSONResponse:
         instance=request.url.path,
         errors=[FaultOut(pointer=each.pointer, code=each.code, detail=each.detail) for each in error.faults],
     )
-    headers = {"Retry-After": str(error.retry_after_s)} if error.retry_after_s else {}
+    headers = {**error.headers}
+    if error.retry_after_s:
+        headers["Retry-After"] = str(error.retry_after_s)
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(problem.model_dump(), error.status, headers, media_type="application/problem+json")

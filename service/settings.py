@@ -98,9 +98,13 @@ class Settings(BaseSettings):
     """Of one image when decoded."""
     max_image_side: int = Field(16_384, gt=0)
     """Width or height of an image in pixels."""
+    max_upload_bytes: int = Field(20 * 2**30, gt=0)
+    """Of the files of one dataset that is uploaded."""
+    max_uploads: int = Field(16, gt=0)
+    """Uploads under way at once; further ones are answered 429."""
     max_text_chars: int = Field(8_192, gt=0)
     """Of one text input."""
-    max_inputs: int = Field(256, gt=0)
+    max_inputs: int = Field(256, gt=0, le=10_000)
     """Inputs in one embedding request."""
     inference_threads: int = Field(0, ge=0)
     """Embedding batches computed at once; 0: one per available CPU."""
@@ -136,6 +140,10 @@ class Settings(BaseSettings):
     @property
     def datasets_dir(self) -> Path:
         return self.data_dir / "datasets"
+
+    @property
+    def uploads_dir(self) -> Path:
+        return self.data_dir / "uploads"
 
     @property
     def listens_on_loopback(self) -> bool:

@@ -339,6 +339,49 @@ class Dataset(Base):
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
+class Upload(Base):
+    """Files on their way to become a dataset. `service.uploads` moves its state; while they are checked, the lease belongs
+    to whoever holds `token`. What has arrived is the file's length, and no column."""
+
+    __tablename__ = "uploads"
+    __table_args__ = (
+        Index(
+            "ix_uploads_unfinished",
+            "name",
+            unique=True,
+            sqlite_where=text("state IN ('uploading', 'checking')"),
+            postgresql_where=text("state IN ('uploading', 'checking')"),
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    name: Mapped[str] = mapped_column(String(100))
+    format: Mapped[str] = mapped_column(String(40))
+    options: Mapped[dict[str, Any]]
+    state: Mapped[str] = mapped_column(String(16), default="uploading")
+    """uploading, checking, ready or refused."""
+    size_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    """Of the whole file, where the client has said it."""
+    sha256: Mapped[str | None] = mapped_column(String(64))
+    """Likewise."""
+    received_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
+    """Once it has been completed."""
+    progress: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    error: Mapped[str | None] = mapped_column(Text)
+    report: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """What checking found: `unusable` samples, and the dataset's report once it is ready."""
+    dataset_sha256: Mapped[str | None] = mapped_column(String(64))
+    tries: Mapped[int] = mapped_column(default=0)
+    """Of checking it. One that a worker gave back in order does not count."""
+    token: Mapped[int] = mapped_column(default=0)
+    """Fencing token, as a job's."""
+    lease_owner: Mapped[str | None]
+    lease_expires_at: Mapped[datetime | None]
+    created_by: Mapped[str] = mapped_column(default="local")
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    updated_at: Mapped[datetime] = mapped_column(default=utc_now, onupdate=utc_now)
+
+
 class Asset(Base):
     """An uploaded image, re-encoded and stored under its content's sha256."""
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from service.api import assets, catalog, embeddings, health, jobs, metrics, models, results
+from service.api import assets, catalog, embeddings, health, jobs, metrics, models, results, samples, uploads
 
 ROUTERS: tuple[APIRouter, ...] = (
     jobs.router,
     metrics.router,
     results.router,
+    uploads.router,  # before the catalog: an address of uploads also looks like a dataset of that name
+    samples.router,
     catalog.router,
     models.router,
     assets.router,

@@ -1,65 +1,122 @@
-"""`fusebox datasets`: register the files of a dataset on this machine, and look at what is registered.
+"""`fusebox datasets`: register the files of a dataset on this machine or on a server, and look at what is registered.
 
-Registering works on the data folder and the database themselves, so it needs no running server and no key. The files
+Registering on this machine works on the data folder and the database themselves, so it needs no running server and no key. The files
 are read by a process of its own, whose memory and time are bounded and which cannot harm this one.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
 from service import datasets
+from service.cli import uploading
 from service.cli.terminal import ApiKey, Server, connect, database, out, print_table
 from service.client import DEFAULT_SERVER, ClientError, Json
 from service.db import transaction
+from service.registration import Registration
 from service.settings import Settings
-from service.worker.runner import environment
-from training.events import Done, Event, parse
+from training.events import Done, Event, Unusable
 from training.events import Progress as Step
-from training.spec.registration import ABOUT, MANIFEST, REGISTERED, REPORT, DatasetManifest, Report
+from training.spec.registration import (
+    ABOUT,
+    MANIFEST,
+    OWN_FORMATS,
+    REGISTERED,
+    REPORT,
+    DatasetManifest,
+    Options,
+    Report,
+)
 
-app = typer.Typer(help="Register datasets, list and show them.", no_args_is_help=True)
+app = typer.Typer(help="Register or upload datasets, list and show them.", no_args_is_help=True)
 FORMATS = "\n\n".join(f"`{name}`: {about}" for name, about in ABOUT.items())
+OWN = "\n\n".join(f"`{name}`: {ABOUT[name]}" for name in OWN_FORMATS)
+PATIENCE_S = 60
 BROKE = "reading the files broke off by a mistake of ours; please report what is printed above"
 KILLED = (
     "the files were not read to their end: they take more time or memory than files of their size can need"
 )
 
 
-@app.command(help=f"Register a dataset from the files it is published as. FORMAT is one of:\n\n{FORMATS}")
+Describe = Annotated[
+    Path | None,
+    typer.Option(
+        "--describe",
+        metavar="FILE",
+        help="JSON that says what one's own data is, before its own dataset.json.",
+    ),
+]
+ImageSize = Annotated[
+    int | None,
+    typer.Option("--image-size", help="Pixels along an image's side; default: what is usual for the format."),
+]
+
+
+@app.command(help=f"Register a dataset from its files on this machine. FORMAT is one of:\n\n{FORMATS}")
 def add(
     made_from: Annotated[str, typer.Argument(metavar="FORMAT", help="One of those above.")],
     path: Annotated[Path, typer.Argument(metavar="PATH", help="The file or folder as it was downloaded.")],
     name: Annotated[
-        str | None, typer.Option(help="What specs call it; by default the format's name.")
+        str | None,
+        typer.Option(help="What specs call it; by default the format's name, of one's own data the file's."),
     ] = None,
-    image_size: Annotated[
-        int | None, typer.Option("--image-size", help="Pixels along an image's side; default: as published.")
-    ] = None,
+    image_size: ImageSize = None,
+    describe: Describe = None,
 ) -> None:
     if made_from not in ABOUT:
         raise ClientError(f"there is no format {made_from!r}; choose one of {', '.join(ABOUT)}")
-    name = made_from if name is None else name
+    usual = _name_of(path) if made_from in OWN_FORMATS else made_from
+    name = usual if name is None else name
     datasets.assert_nameable(name)
+    options = _options(image_size, describe)
     folder = Settings().datasets_dir
     with database() as sessions:
-        sha256 = _registered(made_from, path, folder, image_size)
+        sha256 = _registered(made_from, path, folder, options)
         manifest = DatasetManifest.model_validate_json((folder / REGISTERED / sha256 / MANIFEST).read_bytes())
         report = Report.model_validate_json((folder / REGISTERED / sha256 / REPORT).read_bytes())
         with transaction(sessions) as session:
             datasets.add(session, name, sha256, manifest, report, actor="local")
     _print_report(name, sha256, report.model_dump(mode="json"))
     out.print(f'Train on it with {{"dataset": "{name}"}}', highlight=False, markup=False)
+
+
+@app.command(help=f"Send one's own data to a server, which makes a dataset of it. FORMAT is one of:\n\n{OWN}")
+def upload(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What specs call it.")],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="The file or folder.")],
+    made_from: Annotated[str, typer.Option("--format", metavar="FORMAT", help="One of those above.")],
+    image_size: ImageSize = None,
+    describe: Describe = None,
+    server: Server = DEFAULT_SERVER,
+    api_key: ApiKey = None,
+) -> None:
+    options = _options(image_size, describe).model_dump(mode="json", exclude_unset=True)
+    with connect(server, api_key) as client:
+        ready = uploading.send(client, name, made_from, path, options)
+    _print_report(name, ready["dataset_sha256"], ready["report"])
+    out.print(f'Train on it with {{"dataset": "{name}"}}', highlight=False, markup=False)
+
+
+@app.command()
+def abort(
+    upload_id: Annotated[str, typer.Argument(metavar="UPLOAD", help="As it was told: upload_…")],
+    server: Server = DEFAULT_SERVER,
+    api_key: ApiKey = None,
+) -> None:
+    """Break an upload off, and remove what has arrived of it."""
+    with connect(server, api_key) as client:
+        client.remove_upload(upload_id)
+    out.print(f"{upload_id} is removed.", highlight=False, markup=False)
 
 
 @app.command(name="list")
@@ -119,42 +176,41 @@ def show(
         _print_report(name, found["registered"]["sha256"], found["report"])
 
 
-def _registered(made_from: str, path: Path, folder: Path, image_size: int | None) -> str:
+def _name_of(path: Path) -> str:
+    stem = path.resolve().name.partition(".")[0].lower()
+    return re.sub(r"[^a-z0-9._-]", "-", stem)
+
+
+def _options(image_size: int | None, describe: Path | None) -> Options:
+    """Raises ClientError, or OSError when the description cannot be read."""
+    try:
+        said = {} if describe is None else json.loads(describe.read_text("utf-8"))
+        return Options.model_validate(said if image_size is None else {**said, "image_size": image_size})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ClientError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    except (ValueError, TypeError, RecursionError):
+        raise ClientError(f"{describe} is not a JSON object in UTF-8") from None
+
+
+def _registered(made_from: str, path: Path, folder: Path, options: Options) -> str:
     """Reads the files in a process of its own and returns the dataset's sha256. Raises ClientError."""
-    size = [] if image_size is None else ["--image-size", str(image_size)]
-    # -P: what lies where somebody happens to stand is never imported.
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "training.registration",
-        made_from,
-        str(path.resolve()),
-        str(folder.resolve()),
-    ]
     done: Done | None = None
-    with subprocess.Popen(
-        [*command, *size, "--die-with-parent", str(os.getpid())],
-        # It knows none of our secrets. Arithmetic on many threads would reserve memory that its bounds do not foresee.
-        env=environment(folder) | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-    ) as process:
-        try:
-            for event in _shown(parse(line) for line in process.stdout or ()):
-                done = event if isinstance(event, Done) else done
-            status = process.wait()
-        finally:
-            process.kill()
+    unusable: list[Json] = []
+    with Registration(made_from, path, folder, options) as registration:
+        for event in _shown(registration.events(PATIENCE_S)):
+            if isinstance(event, Unusable):
+                unusable.append(event.model_dump())
+            done = event if isinstance(event, Done) else done
+        status = registration.exit_code()
     if done is None:
         raise ClientError(KILLED if status < 0 else BROKE)
     if done.outcome != "succeeded":
-        raise ClientError(done.text)
+        raise ClientError(uploading.with_unusable(done.text, unusable))
     return done.text
 
 
-def _shown(events: Iterator[Event]) -> Iterator[Event]:
+def _shown(events: Iterator[Event | None]) -> Iterator[Event | None]:
     """Draws them as they come."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=out, transient=True, disable=not out.is_terminal) as progress:
@@ -189,6 +245,8 @@ def _line(what: str, text: str, style: str = "default") -> None:
 
 def _labels(labels: Json, split: str) -> str:
     """Of the first task; of more there is too much to say in a line."""
+    if not labels:
+        return ""
     task, counts = next(iter(labels.items()))
     told = ", ".join(f"{label} {count:,g}" for label, count in counts[split].items() if count)
     more = f" … and {len(labels) - 1} more tasks" if len(labels) > 1 else ""

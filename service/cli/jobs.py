@@ -33,7 +33,9 @@ def submit(
     ] = None,
     change: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="PATH=VALUE", help="E.g. seed=43 or optim.lr=1e-3. May be given several times."),
+        typer.Option(
+            "--set", metavar="PATH=VALUE", help="E.g. seed=43 or optim.lr=1e-3. May be given several times."
+        ),
     ] = None,
     kind: Annotated[str, typer.Option(help="train, probe or export.")] = "train",
     name: Annotated[str, typer.Option(help="For people; need not be unique.")] = "",
@@ -135,7 +137,9 @@ def _changed(spec: Json, changes: list[str]) -> Json:
         for folder in folders:
             place = place.setdefault(folder, {})
             if not isinstance(place, dict):
-                raise ClientError(f"--set {change}: {folder} is a plain value in the spec, nothing lies in it")
+                raise ClientError(
+                    f"--set {change}: {folder} is a plain value in the spec, nothing lies in it"
+                )
         try:
             place[last] = json.loads(text)
         except ValueError:

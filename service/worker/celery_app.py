@@ -22,6 +22,7 @@ from service.leases import Worker
 from service.settings import Settings
 from service.up import EXIT_REFUSED, StartError
 from service.worker.reconcile import Reconciler
+from service.worker.registrar import Registrar
 from service.worker.supervise import Workplace
 from service.worker.tasks import Hand
 
@@ -45,13 +46,16 @@ def run_worker(settings: Settings) -> int:
     )
     hand = Hand(place)
     reconciler = Reconciler(place.sessions, place.bell, settings)
+    registrar = Registrar(place.sessions, settings, place.worker.name)
     looking = threading.Thread(target=_look_now_and_then, args=(hand, place), name="looking")
     reconciler.start()
+    registrar.start()
     looking.start()
     try:
         return _listen(make_celery(settings, hand), place)
     finally:
         place.draining.set()
+        registrar.stop()
         looking.join()
         reconciler.stop()
         engine.dispose()

@@ -33,6 +33,7 @@ COMMANDS = [
     ["models"], ["models", "list"], ["models", "show"], ["models", "alias"],
     ["keys"], ["keys", "create"], ["keys", "list"], ["keys", "revoke"],
     ["datasets"], ["datasets", "add"], ["datasets", "list"], ["datasets", "show"],
+    ["datasets", "upload"], ["datasets", "abort"],
 ]  # fmt: skip
 
 

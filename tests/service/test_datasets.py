@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -27,11 +28,16 @@ from training.spec.registration import Format
 
 
 def added(
-    sessions: Sessions, made_from: Format, path: Path, folder: Path, name: str | None = None
+    sessions: Sessions,
+    made_from: Format,
+    path: Path,
+    folder: Path,
+    name: str | None = None,
+    **options: Any,
 ) -> Registered:
     """Registered, and known to the service."""
     size = {"image_size": 16} if made_from == "vision_touch" else {}
-    spec = registered(made_from, path, folder, **size)
+    spec = registered(made_from, path, folder, **size | options)
     with transaction(sessions) as session:
         manifest, report = manifest_of(folder, spec.sha256), report_of(folder, spec.sha256)
         datasets.add(session, name or made_from, spec.sha256, manifest, report, actor="tests")

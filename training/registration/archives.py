@@ -1,12 +1,13 @@
 """What is in a .zip, .tar or .tar.gz, without writing a file under a name that somebody else has chosen.
 
-A member of an uncompressed .tar is read from where it lies. All that is compressed goes into one nameless file, which is
-gone when this process ends, whatever ends it. An archive is refused as a whole when a member is anything but a file or
-a folder, when its name leads elsewhere or comes twice, and when it swells beyond measure.
+A member of a .tar is read from where it lies. All that is compressed goes into one nameless file first, which is gone when
+this process ends, whatever ends it. An archive is refused as a whole when a member is anything but a file or
+a folder, when its name leads elsewhere or comes twice, and when it swells beyond measure (`blobs.Spool`).
 """
 
 from __future__ import annotations
 
+import gzip
 import re
 import stat
 import tarfile
@@ -15,7 +16,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import PurePosixPath
-from typing import IO
+from typing import IO, cast
 
 from training.errors import DataError
 from training.registration.blobs import Blob, Blobs, Spool
@@ -23,9 +24,6 @@ from training.registration.found import printable
 
 MOST_MEMBERS = 1_000_000
 MOST_NAME_CHARS = 1_000
-MOST_RATIO, FREE_BYTES = 200, 100 * 2**20
-"""An archive may unpack to so many times its size; what is below so many bytes does not count."""
-MOST_BYTES = 256 * 2**30
 GZIP, ZIP, EMPTY_ZIP = b"\x1f\x8b", b"PK\x03\x04", b"PK\x05\x06"
 TAR_MAGIC, TAR_MAGIC_AT = b"ustar", 257
 DRIVE = re.compile(r"[A-Za-z]:[\\/]")
@@ -43,37 +41,19 @@ def is_archive(blob: Blob) -> bool:
 
 def members(blob: Blob, name: str, spool: Spool) -> Blobs:
     """The files in it, in the order of their names. Raises DataError. `name`: of the archive, for messages."""
-    head = blob.part(0, min(blob.size, 4)).read()
-    with blob.open() as file, _whole(name):
-        if head.startswith((ZIP, EMPTY_ZIP)):
-            found = _of_zip(file, blob, name, spool)
-        else:
-            found = _of_tar(file, blob, name, spool, zipped=head.startswith(GZIP))
+    with _whole(name):
+        if blob.part(0, 2).read() == GZIP:
+            with blob.open() as file, gzip.GzipFile(fileobj=file) as content:
+                blob = spool.keep(cast(IO[bytes], content), name)
+        with blob.open() as file:
+            is_zip = blob.part(0, 4).read() in (ZIP, EMPTY_ZIP)
+            found = _of_zip(file, name, spool) if is_zip else _of_tar(file, blob, name)
     return dict(sorted(found.items()))
 
 
-class _Budget:
-    """How much more may come out of an archive."""
-
-    def __init__(self, archive: Blob, name: str) -> None:
-        self._name = name
-        self._left = min(MOST_BYTES, FREE_BYTES + MOST_RATIO * archive.size)
-
-    def take(self, n_bytes: int) -> None:
-        self._left -= n_bytes
-        if self._left < 0:
-            raise DataError(
-                f"{self._name} unpacks to more than {MOST_RATIO} times its size, or more than {MOST_BYTES >> 30} GiB; "
-                "pack it without compression, as a .tar"
-            )
-
-
-def _of_zip(file: IO[bytes], blob: Blob, name: str, spool: Spool) -> Blobs:
+def _of_zip(file: IO[bytes], name: str, spool: Spool) -> Blobs:
     found: dict[str, Blob] = {}
-    budget = _Budget(blob, name)
     with zipfile.ZipFile(file) as archive:
-        if sum(each.file_size for each in archive.infolist()) > MOST_BYTES:
-            budget.take(MOST_BYTES + 1)
         for each in archive.infolist():
             kind = stat.S_IFMT(each.external_attr >> 16)
             if each.flag_bits & 1:
@@ -84,27 +64,23 @@ def _of_zip(file: IO[bytes], blob: Blob, name: str, spool: Spool) -> Blobs:
             member = _checked(each.orig_filename, name, found, is_file, is_folder=each.is_dir())
             if member is not None:
                 with archive.open(each) as content:
-                    found[member] = spool.keep(content, budget.take)
+                    found[member] = spool.keep(content, name)
     return found
 
 
-def _of_tar(file: IO[bytes], blob: Blob, name: str, spool: Spool, *, zipped: bool) -> Blobs:
+def _of_tar(file: IO[bytes], blob: Blob, name: str) -> Blobs:
     found: dict[str, Blob] = {}
-    budget = _Budget(blob, name)
-    with tarfile.open(fileobj=file, mode="r|gz" if zipped else "r:") as archive:
+    with tarfile.open(fileobj=file, mode="r:") as archive:
         for each in _listed(archive):
             is_file = each.isreg() and not each.issparse()
             member = _checked(each.name, name, found, is_file, is_folder=each.isdir())
-            if member is None:
-                continue
-            if zipped:
-                content = archive.extractfile(each)
-                assert content is not None
-                found[member] = spool.keep(content, budget.take)
-            elif each.offset_data + each.size > blob.size:
+            if each.offset_data + each.size > blob.size:
                 raise tarfile.ReadError
-            else:
+            if member is not None:
                 found[member] = blob.part(each.offset_data, each.size)
+        # The reader also takes what it does not understand for the end, but the end is a block of zeros.
+        if blob.part(archive.offset, tarfile.BLOCKSIZE).read() != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.ReadError
     return found
 
 

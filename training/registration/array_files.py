@@ -11,6 +11,7 @@ Arrays of objects are pickles and are refused. They are read a piece at a time.
 from __future__ import annotations
 
 import math
+import tokenize
 from collections.abc import Iterator, Sequence, Set
 from functools import partial
 from pathlib import PurePosixPath
@@ -23,7 +24,7 @@ from training.registration.blobs import Blob
 from training.registration.columns import Columns, Value, from_json
 from training.registration.files import described, ending_with, files_of
 from training.registration.found import Array, Found, Source
-from training.registration.modalities import as_name
+from training.registration.modalities import named
 from training.registration.own import found_in
 from training.spec.registration import IMAGE_SIZES, ModalityDescription, Options, TaskDescription
 
@@ -31,6 +32,10 @@ LABELS = "labels."
 USUAL_SIZE = 224
 PIECE_BYTES = 4 * 2**20
 MOST_HEADER = 10_000
+NO_ARRAY = (
+    ValueError, KeyError, SyntaxError, TypeError, OverflowError, RecursionError, EOFError, OSError, tokenize.TokenError,
+)  # fmt: skip
+"""What numpy raises about bytes that are none."""
 MOST_SIDE = 1 << 40
 
 
@@ -57,11 +62,11 @@ def read_arrays(source: Source) -> Found:
     files = files_of(source)
     arrays = [_header(name, blob) for name, blob in ending_with(files, [".npy"]).items()]
     if not arrays:
-        raise DataError(f"there is no .npy file in {source.path}; is this the right folder and format?")
+        raise DataError(f"there is no .npy file in {source.shown}; is this the right folder and format?")
     lengths = {each.name: each.shape[0] for each in arrays}
     if len(set(lengths.values())) != 1:
         listed = ", ".join(f"{name} {n:,}" for name, n in lengths.items())
-        raise DataError(f"{source.path.name} has not as many samples of each kind: {listed}")
+        raise DataError(f"{source.shown} has not as many samples of each kind: {listed}")
     said = described(files, source.options)
     pictures = {each.name for each in arrays if _is_picture(each, said)}
     columns = Columns(
@@ -90,7 +95,7 @@ def _header(name: str, blob: Blob) -> Npy:
                 (2, 0): np.lib.format.read_array_header_2_0,
             }
             shape, fortran, dtype = header[version](file, max_header_size=MOST_HEADER)
-        except (ValueError, KeyError, SyntaxError, TypeError, OverflowError, RecursionError):
+        except NO_ARRAY:
             raise DataError(f"{name} is not a whole .npy file; save it again with numpy.save") from None
         start = file.tell()
     if dtype.hasobject:
@@ -156,13 +161,15 @@ def _text(value: str | bytes) -> str:
 def _said(arrays: Sequence[Npy], said: Options, pictures: Set[str]) -> Options:
     """Names say which arrays are labels; all others are modalities."""
     others = [each for each in arrays if each.name not in {said.splits, said.groups, said.ids}]
+    by_name = {each.name: each for each in others}
+    inputs = named(name for name in by_name if not name.startswith(LABELS))
     modalities = said.modalities or {
-        as_name(each.name): _modality(each, pictures) for each in others if not each.name.startswith(LABELS)
+        name: _modality(by_name[column], pictures) for name, column in inputs.items()
     }
+    labels = {name.removeprefix(LABELS): name for name in by_name if name.startswith(LABELS)}
     tasks = {
-        as_name(each.name.removeprefix(LABELS)): TaskDescription(column=each.name, type=_type(each))
-        for each in others
-        if each.name.startswith(LABELS)
+        name: TaskDescription(column=labels[label], type=_type(by_name[labels[label]]))
+        for name, label in named(labels).items()
     }
     if said.tasks is not None:
         tasks = {

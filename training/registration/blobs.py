@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from training.errors import DataError
+
 PIECE_BYTES = 1 << 20
+MOST_RATIO, FREE_BYTES = 200, 100 * 2**20
+"""Files may unpack to so many times their size; so many bytes do not count."""
+MOST_UNPACKED_BYTES = 256 * 2**30
 
 
 @dataclass(frozen=True)
@@ -43,20 +48,29 @@ Blobs = Mapping[str, Blob]
 
 
 class Spool:
-    """One file for whatever must be unpacked. It has no name, so that nothing of it can outlive this process."""
+    """One file for whatever must be unpacked. It has no name, so that nothing of it can outlive this process.
 
-    def __init__(self, folder: Path) -> None:
+    n_bytes: of all that is read; what is unpacked of it, archives in archives too, is bounded by that.
+    """
+
+    def __init__(self, folder: Path, n_bytes: int) -> None:
         self._folder = folder
+        self._left = min(MOST_UNPACKED_BYTES, FREE_BYTES + MOST_RATIO * n_bytes)
         self._file: IO[bytes] | None = None
 
-    def keep(self, content: IO[bytes], take: Callable[[int], None]) -> Blob:
-        """`take` is told of each piece's bytes, and may raise."""
+    def keep(self, content: IO[bytes], name: str) -> Blob:
+        """Raises DataError when it swells beyond measure. `name`: of the archive that it is from."""
         if self._file is None:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115  until the block ends
         start = self._file.tell()
         while piece := content.read(PIECE_BYTES):
-            take(len(piece))
+            self._left -= len(piece)
+            if self._left < 0:
+                raise DataError(
+                    f"{name} unpacks to more than {MOST_RATIO} times its size, or more than "
+                    f"{MOST_UNPACKED_BYTES >> 30} GiB; pack it without compression, as a .tar"
+                )
             self._file.write(piece)
         self._file.flush()
         return Blob(Path(f"/proc/self/fd/{self._file.fileno()}"), start, self._file.tell() - start)

@@ -48,7 +48,7 @@ class Look:
     """What was seen in a column."""
 
     present: int = 0
-    kinds: set[Looks] = field(default_factory=set)
+    kinds: Counter[Looks] = field(default_factory=Counter)
     distinct: set[str] = field(default_factory=set)
     """Texts and whole numbers, the first of them, also those in lists."""
     features: Counter[int] = field(default_factory=Counter)
@@ -59,7 +59,11 @@ class Look:
     """Likewise: the longest array that would be a sequence of one number a step."""
 
     def is_only(self, *kinds: Looks) -> bool:
-        return bool(self.kinds) and self.kinds <= set(kinds)
+        return bool(self.kinds) and set(self.kinds) <= set(kinds)
+
+    def is_mostly(self, *kinds: Looks) -> bool:
+        """Values of other kinds are then mistakes, each of which is told."""
+        return 2 * sum(self.kinds[kind] for kind in kinds) > self.kinds.total()
 
     def note(self, value: Value, most_steps: int) -> None:
         if value is None:
@@ -68,7 +72,7 @@ class Look:
         if isinstance(value, list) and not value:
             return  # no labels, or no numbers: the others tell
         kind = kind_of(value)
-        self.kinds.add(kind)
+        self.kinds[kind] += 1
         match kind:
             case "text" | "whole":
                 self._count(str(value))

@@ -39,6 +39,8 @@ class Stream:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     chunks: Iterable[Array]
+    sources: Sequence[bytes] = ()
+    """Once all chunks were made, where it is known: a digest of what each item was made from."""
 
 
 class Ledger:
@@ -86,6 +88,11 @@ class Source:
     image_size: int = 0
     options: Options = field(default_factory=Options)
     """What else was said of the data."""
+
+    @property
+    def shown(self) -> str:
+        """For messages: a folder as it was named, of a file only its own name, for it may have come from elsewhere."""
+        return self.path.name if self.path.is_file() else str(self.path)
 
     def file(self, name: str) -> Path:
         """The path itself when it is a file, else the file of this name in it. Raises DataError."""

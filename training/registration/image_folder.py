@@ -50,6 +50,8 @@ def read_image_folder(source: Source) -> Found:
 
 def _tabled(files: Blobs, tables: Sequence[str], source: Source) -> Columns:
     rows = [row for name in tables for row in _rows(name, files[name], source.ledger)]
+    if not rows:
+        raise DataError(f"{tables[0]} has no lines that could be read")
     names = list(dict.fromkeys(column for row in rows for column in row.cells))
     if len(names) > MOST_COLUMNS:
         raise DataError(f"{tables[0]} has {len(names):,} columns; {MOST_COLUMNS:,} are read")
@@ -82,7 +84,7 @@ def _sorted_into_folders(files: Blobs, source: Source) -> Columns:
     folders = [PurePosixPath(name).parent.name for name in pictures]
     if not pictures:
         raise DataError(
-            f"there is neither {' nor '.join(TABLES)} nor any image in {source.path.name}; is this the right folder and format?"
+            f"there is neither {' nor '.join(TABLES)} nor any image in {source.shown}; is this the right folder and format?"
         )
     source.ledger.note(f"there is no {' or '.join(TABLES)}: an image's label is the folder that it is in")
     read = {IMAGE: partial(iter, list(pictures.values()))}

@@ -6,6 +6,7 @@ images are the same. PNG, JPEG and WebP are read; transparency is dropped and gr
 
 from __future__ import annotations
 
+import hashlib
 import os
 import struct
 import zlib
@@ -25,8 +26,8 @@ from training.registration.found import Ledger, Stream
 Picture = Path | Blob | bytes | NDArray[np.uint8]
 """A file of one, or its pixels (H, W), (H, W, 3) or (H, W, 4)."""
 FORMATS = ("PNG", "JPEG", "WEBP")
-MOST_PIXELS = 50_000_000
-CHUNK, MOST_THREADS = 256, 8
+MOST_PIXELS, MOST_BYTES = 50_000_000, 200_000_000
+CHUNK, MOST_THREADS = 64, 8
 BROKEN = (
     OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, OverflowError, AssertionError,
     MemoryError, struct.error, zlib.error,
@@ -53,35 +54,64 @@ def stream(
 
     `upright`: turned as a camera has noted in the file.
     """
-    chunks = _chunks(pictures, ids, size, ledger, upright)
-    return Stream((len(ids), 3, size, size), np.dtype(np.uint8), chunks)
+    sources: list[bytes] = []
+    chunks = _chunks(pictures, ids, size, ledger, upright, sources)
+    return Stream((len(ids), 3, size, size), np.dtype(np.uint8), chunks, sources)
 
 
 def _chunks(
-    pictures: Iterable[Picture | None], ids: Sequence[str], size: int, ledger: Ledger, upright: bool
+    pictures: Iterable[Picture | None],
+    ids: Sequence[str],
+    size: int,
+    ledger: Ledger,
+    upright: bool,
+    sources: list[bytes],
 ) -> Iterator[NDArray[np.uint8]]:
     black = np.zeros((3, size, size), np.uint8)
 
-    def read(picture: Picture | None) -> NDArray[np.uint8] | str:
+    def read(picture: Picture | None) -> tuple[NDArray[np.uint8] | str, bytes]:
         try:
-            return black if picture is None else square(picture, size, upright=upright)
+            content = _content(picture)
+            pixels = black if content is None else square(content, size, upright=upright)
         except UnusableImageError as error:
-            return str(error)
+            return str(error), b""
+        return pixels, b"" if content is None else _digest(content)
 
     waiting, row = iter(pictures), 0
     # Threads are enough: Pillow lets go of the interpreter's lock while it decodes and resizes.
     with ThreadPoolExecutor(min(len(os.sched_getaffinity(0)), MOST_THREADS)) as pool:
         while found := list(pool.map(read, islice(waiting, CHUNK))):
-            for place, each in enumerate(found, start=row):
+            for place, (each, source) in enumerate(found, start=row):
+                sources.append(source)
                 if isinstance(each, str):
                     ledger.drop(place, ids[place], each)
             row += len(found)
             ledger.progress("reading images", row, len(ids))
-            yield np.stack([black if isinstance(each, str) else each for each in found])
+            yield np.stack([black if isinstance(each, str) else each for each, _ in found])
 
 
-def square(picture: Picture, size: int, *, upright: bool = False) -> NDArray[np.uint8]:
-    """(3, S, S). Raises UnusableImageError."""
+def _content(picture: Picture | None) -> bytes | NDArray[np.uint8] | None:
+    """Raises UnusableImageError."""
+    if not isinstance(picture, Path | Blob):
+        return picture
+    try:
+        blob = Blob.of(picture) if isinstance(picture, Path) else picture
+        if blob.size > MOST_BYTES:
+            raise UnusableImageError(f"its image has more than {MOST_BYTES:,} bytes")
+        return blob.read()
+    except FileNotFoundError:
+        raise UnusableImageError("its image is missing") from None
+    except OSError:
+        raise UnusableImageError("its image cannot be read") from None
+
+
+def _digest(content: bytes | NDArray[np.uint8]) -> bytes:
+    content = content if isinstance(content, bytes) else content.tobytes()
+    return hashlib.blake2b(content, digest_size=16).digest()
+
+
+def square(picture: bytes | NDArray[np.uint8], size: int, *, upright: bool = False) -> NDArray[np.uint8]:
+    """(3, S, S), from a file's content or from pixels. Raises UnusableImageError."""
     try:
         with _opened(picture) as image:
             longer, shorter = max(image.size), min(image.size)
@@ -90,17 +120,14 @@ def square(picture: Picture, size: int, *, upright: bool = False) -> NDArray[np.
             if longer * size // shorter * size > MOST_PIXELS:
                 raise UnusableImageError("its image is too long for its width")
             return middle(_in_colour(_turned(image) if upright else image), size)
-    except FileNotFoundError:
-        raise UnusableImageError("its image is missing") from None
     except BROKEN:
         raise UnusableImageError("its image is cut off, or is no PNG, JPEG or WebP") from None
 
 
-def _opened(picture: Picture) -> Image.Image:
+def _opened(picture: bytes | NDArray[np.uint8]) -> Image.Image:
     if isinstance(picture, np.ndarray):
         return Image.fromarray(picture)
-    content = picture.read() if isinstance(picture, Blob) else picture
-    return Image.open(BytesIO(content) if isinstance(content, bytes) else content, formats=FORMATS)
+    return Image.open(BytesIO(picture), formats=FORMATS)
 
 
 def _turned(image: Image.Image) -> Image.Image:

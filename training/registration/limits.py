@@ -19,7 +19,7 @@ def limit_this_process(path: Path, *, piecewise: bool) -> None:
 
     `piecewise`: no file is read whole, however large it is.
     """
-    largest, total = _sizes(path)
+    largest, total = sizes(path)
     largest = min(largest, MOST_WHOLE_BYTES) if piecewise else largest
     present = int(Path("/proc/self/statm").read_text().split()[0]) * PAGE
     _lower(resource.RLIMIT_AS, present + BASE_BYTES + PER_BYTE * largest)
@@ -27,7 +27,7 @@ def limit_this_process(path: Path, *, piecewise: bool) -> None:
     _lower(resource.RLIMIT_CORE, 0)
 
 
-def _sizes(path: Path) -> tuple[int, int]:
+def sizes(path: Path) -> tuple[int, int]:
     """Bytes of the largest file and of all."""
     files = [path] if path.is_file() else path.rglob("*")
     sizes = [file.stat().st_size for file in files if file.is_file()]

@@ -17,6 +17,7 @@ from training.registration import images
 from training.registration.columns import Columns, Look, Value
 from training.registration.found import Array, Ledger, Stream, Texts
 from training.spec import Modality
+from training.spec.encoders import Kind
 from training.spec.registration import MOST_MODALITIES, NAME, ModalityDescription
 
 MOST_STEPS, MOST_FEATURES, MOST_TEXT_CHARS = 10_000, 100_000, 100_000
@@ -33,18 +34,17 @@ Content = Stream | Texts
 
 def guessed(columns: Columns, looks: Mapping[str, Look]) -> dict[str, ModalityDescription]:
     """Pictures, texts called text or caption, and lists of numbers are modalities; all else may be labels."""
-    found: dict[str, ModalityDescription] = {
-        as_name(column): ModalityDescription(kind="image", column=column)
-        for column in sorted(columns.pictures)
-    }
+    kinds: dict[str, Kind] = dict.fromkeys(sorted(columns.pictures), "image")
     for column, look in looks.items():
-        if column.lower() in CAPTIONS and look.is_only("text", "texts"):
-            found[as_name(column)] = ModalityDescription(kind="text", column=column)
-        elif look.is_only("numbers"):
-            found[as_name(column)] = ModalityDescription(kind="table", column=column)
-        elif look.is_only("steps"):
-            found[as_name(column)] = ModalityDescription(kind="sequence", column=column)
-    return found
+        if column.lower() in CAPTIONS and look.is_mostly("text", "texts"):
+            kinds[column] = "text"
+        elif look.is_mostly("numbers"):
+            kinds[column] = "table"
+        elif look.is_mostly("steps"):
+            kinds[column] = "sequence"
+    return {
+        name: ModalityDescription(kind=kinds[column], column=column) for name, column in named(kinds).items()
+    }
 
 
 def check(described: Mapping[str, ModalityDescription]) -> None:
@@ -65,6 +65,20 @@ def as_name(column: str) -> str:
     """As a modality or task may be called."""
     name = re.sub(r"[^A-Za-z0-9_]", "_", column)
     return (name if re.match("[A-Za-z]", name) else f"x{name}")[:40]
+
+
+def named(columns: Iterable[str]) -> dict[str, str]:
+    """Name → column. Raises DataError when two would be called alike."""
+    found: dict[str, str] = {}
+    for column in columns:
+        name = as_name(column)
+        if name in found:
+            raise DataError(
+                f"{found[name]!r} and {column!r} are two columns that would both be called {name!r}; name them under "
+                "`modalities` or `tasks` in dataset.json"
+            )
+        found[name] = column
+    return found
 
 
 def column_of(name: str, described: ModalityDescription, columns: Columns) -> str:
@@ -140,7 +154,7 @@ def _sequence(
     ids: Sequence[str],
     ledger: Ledger,
 ) -> tuple[Modality, Stream]:
-    is_plain = look.is_only("numbers")  # then it is a sequence of one number a step
+    is_plain = look.is_mostly("numbers")  # then it is a sequence of one number a step
     features, length = (1, look.most_numbers) if is_plain else (_usual(name, look), look.most_steps)
     if not length:
         raise DataError(f"no sample has 1 to {MOST_STEPS:,} steps in {name!r}")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 MAGIC = b"PAR1"
-BATCH = 128
+BATCH = 64
 MOST_COLUMNS, MOST_DEPTH = 1_000, 3
 MOST_THRIFT = 100_000_000
 
@@ -43,7 +43,7 @@ def read_parquet(source: Source) -> Found:
         name: blob for name, blob in files.items() if blob.part(0, 4).read() == MAGIC
     }
     if not blobs:
-        raise DataError(f"there is no .parquet file in {source.path}; is this the right folder and format?")
+        raise DataError(f"there is no .parquet file in {source.shown}; is this the right folder and format?")
     parts, schema = _parts(blobs)
     if sum(part.rows for part in parts) > MOST_SAMPLES:
         raise DataError(f"there are more than {MOST_SAMPLES:,} rows; register a part of the files")

@@ -10,6 +10,7 @@ from training.events import Event, Unusable
 from training.registration.blobs import Spool
 from training.registration.formats import FORMATS
 from training.registration.found import Ledger, Source
+from training.registration.limits import sizes
 from training.registration.shelf import keep
 from training.spec.registration import OWN_FORMATS, REGISTERED, Format, Options
 
@@ -29,7 +30,7 @@ def register(
     ledger = Ledger(tell)
     image_size = options.image_size or reader.image_size or 0
     try:
-        with Spool(datasets_dir / REGISTERED) as spool:
+        with Spool(datasets_dir / REGISTERED, sizes(path)[1]) as spool:
             found = reader.read(Source(path, ledger, spool, image_size, options))
             return keep(found, made_from, datasets_dir)
     except DataError:

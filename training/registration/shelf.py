@@ -23,7 +23,7 @@ import numpy as np
 from models_store.durable import make_folder, sha256_of, sync_folder, write_atomically
 from training.errors import DataError
 from training.registration.checks import label_counts, usable_splits, warnings
-from training.registration.found import Array, Found, Splits, Stream, Texts, printable
+from training.registration.found import Array, Digests, Found, Splits, Stream, Texts, printable
 from training.registration.scales import scale_of
 from training.spec import Card, Protocol
 from training.spec.datasets import SplitName
@@ -51,7 +51,7 @@ def keep(found: Found, made_from: Format, datasets_dir: Path) -> str:
         digests = {
             name: _write_modality(folder, name, content, files) for name, content in found.contents.items()
         }
-        told = found.splits(digests) if callable(found.splits) else found.splits
+        told = found.splits(_sources(found, digests)) if callable(found.splits) else found.splits
         splits = {protocol: usable_splits(found, told[protocol]) for protocol in PROTOCOLS}
         found, constant = _with_scales(folder, found, splits)
         for file, array in _small_arrays(found, splits):
@@ -66,6 +66,14 @@ def keep(found: Found, made_from: Format, datasets_dir: Path) -> str:
         digest = hashlib.sha256(content).hexdigest()
         _put(folder, shelf / digest, manifest)
     return digest
+
+
+def _sources(found: Found, digests: Digests) -> Digests:
+    """Of what each item was made where that is known: pictures are other pixels at another size and still the same."""
+    return {
+        name: content.sources if isinstance(content, Stream) and content.sources else digests[name]
+        for name, content in found.contents.items()
+    }
 
 
 def _with_scales(

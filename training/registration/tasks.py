@@ -14,7 +14,7 @@ import numpy as np
 from training.errors import DataError
 from training.registration.columns import Columns, Look, Value
 from training.registration.found import Array, Ledger
-from training.registration.modalities import as_name, missing_column
+from training.registration.modalities import missing_column, named
 from training.spec import Task
 from training.spec.registration import NAME, TaskDescription
 
@@ -35,16 +35,16 @@ class Labels(NamedTuple):
 
 def guessed(columns: Columns, looks: Mapping[str, Look], ledger: Ledger) -> dict[str, TaskDescription]:
     """Which of these columns are labels. The report says what became of each."""
-    found: dict[str, TaskDescription] = {}
+    labels: list[str] = []
     for column, look in looks.items():
         problem = _not_a_task(look, columns.n)
-        if problem is not None:
+        if problem is None:
+            labels.append(column)
+        else:
             ledger.note(
                 f"the column {column!r} was left out: {problem}; `modalities` or `tasks` in dataset.json can say what it is"
             )
-            continue
-        found[as_name(column)] = TaskDescription(column=column)
-    return found
+    return {name: TaskDescription(column=column) for name, column in named(labels).items()}
 
 
 def coded(name: str, described: TaskDescription, columns: Columns, look: Look, ledger: Ledger) -> Labels:

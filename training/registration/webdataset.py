@@ -21,6 +21,7 @@ import numpy as np
 
 from training.errors import DataError
 from training.registration.archives import is_archive, members
+from training.registration.array_files import NO_ARRAY
 from training.registration.blobs import Blob, Blobs
 from training.registration.columns import MOST_SAMPLES, Columns, Value, from_json
 from training.registration.files import described, ending_with, files_of, splits_of
@@ -46,7 +47,7 @@ def read_webdataset(source: Source) -> Found:
     files, places, shards = _shards(source)
     samples = [sample for shard, found in shards.items() for sample in _samples(shard, found, source.ledger)]
     if not samples:
-        raise DataError(f"{source.path.name} has no samples; is this the right file and format?")
+        raise DataError(f"{source.shown} has no samples; is this the right file and format?")
     if len(samples) > MOST_SAMPLES:
         raise DataError(f"there are more than {MOST_SAMPLES:,} samples; register a part of the shards")
     columns = _columns(samples, places, source)
@@ -58,7 +59,7 @@ def _shards(source: Source) -> tuple[Blobs, list[Path], Mapping[str, Blobs]]:
     if source.path.is_file():
         blob = Blob.of(source.path)
         if not is_archive(blob):
-            raise DataError(f"{source.path.name} is no .tar of samples")
+            raise DataError(f"{source.shown} is no .tar of samples")
         files = files_of(source)
         if not ending_with(files, SHARDS):
             return files, [source.path], {source.path.name: files}
@@ -66,7 +67,7 @@ def _shards(source: Source) -> tuple[Blobs, list[Path], Mapping[str, Blobs]]:
         files = files_of(source)
     shards = ending_with(files, SHARDS)
     if not shards:
-        raise DataError(f"there is no shard *.tar in {source.path}; is this the right folder and format?")
+        raise DataError(f"there is no shard *.tar in {source.shown}; is this the right folder and format?")
     places = [source.path] if source.path.is_file() else [blob.place for blob in shards.values()]
     return files, places, {name: members(blob, name, source.spool) for name, blob in shards.items()}
 
@@ -171,6 +172,6 @@ def _array(blob: Blob) -> Value:
     content = blob.read() if blob.size <= MOST_ARRAY_BYTES else b""
     try:
         array = np.load(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, EOFError, OSError, SyntaxError, TypeError, OverflowError):
+    except NO_ARRAY:
         return content
     return array if isinstance(array, np.ndarray) else content
