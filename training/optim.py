@@ -23,7 +23,9 @@ def build_optimizer(network: nn.Module, spec: Optim) -> AdamW:
         if parameter.requires_grad:
             (spared if parameter.ndim < 2 or "bias" in name else decayed).append(parameter)
     groups = [{"params": decayed, "weight_decay": spec.weight_decay}, {"params": spared, "weight_decay": 0.0}]
-    return AdamW([group for group in groups if group["params"]], lr=spec.lr, betas=spec.betas, eps=1e-8, fused=True)
+    return AdamW(
+        [group for group in groups if group["params"]], lr=spec.lr, betas=spec.betas, eps=1e-8, fused=True
+    )
 
 
 def learning_rate(spec: Optim, epoch: int, epochs: int) -> float:
