@@ -161,6 +161,7 @@ def test_films_are_embedded_as_published_at_their_full_length(tmp_path: Path) ->
         assert_equal_alone(model)
 
 
+@pytest.mark.slow
 def test_patients_are_embedded_from_what_a_monitor_shows(tmp_path: Path) -> None:
     with trained(tmp_path, "mimic", {"batch_size": 8}) as model:
         assert model.raw()["series"].mean() > 50, "raw numbers"

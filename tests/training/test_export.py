@@ -89,6 +89,7 @@ def test_what_is_absent_or_padding_has_no_influence_on_the_embedding(captions: R
     assert np.abs(fused(text, [True, True])[0] - fused(text, [True, True])[1]).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_a_model_that_differs_from_torch_is_not_published(tmp_path: Path) -> None:
     assert done("fit", made(tmp_path / "model", small(epochs=1))) == 0
     run_dir = made(tmp_path / "export", ExportSpec(run="model", name="small", tolerance=1e-12))

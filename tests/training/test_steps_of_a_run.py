@@ -37,7 +37,7 @@ def weights(run_dir: RunDir) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize(
     "way",
     [
-        {"processes": 2, "micro_batch_size": 8},
+        pytest.param({"processes": 2, "micro_batch_size": 8}, marks=pytest.mark.slow),
         pytest.param({"micro_batch_size": 8}, marks=pytest.mark.slow),
         pytest.param({"processes": 2}, marks=pytest.mark.slow),
     ],

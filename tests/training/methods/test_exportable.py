@@ -107,7 +107,12 @@ def assert_says_the_same(method: Method, spec: TrainSpec, path: Path) -> None:
 @pytest.mark.parametrize("method", ["comm", pytest.param("cmc", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("form", "protocol"),
-    [("affect", "strict"), ("affect", "reference"), ("clinical", "strict"), ("robot", "strict")],
+    [
+        ("affect", "strict"),
+        pytest.param("affect", "reference", marks=pytest.mark.slow),
+        ("clinical", "strict"),
+        ("robot", "strict"),
+    ],
 )
 def test_sequences_and_tables_export(method: str, form: str, protocol: str, tmp_path: Path) -> None:
     spec = spec_of(method, REGISTERED[form], protocol)
