@@ -75,7 +75,8 @@ class Step:
         self._optimizer = build_optimizer(method, spec.optim)
         if naive:
             method.to(memory_format=torch.contiguous_format)
-            self._optimizer = torch.optim.AdamW(self._optimizer.param_groups, fused=False)
+            for group in self._optimizer.param_groups:
+                group["fused"] = None  # torch's own choice
         self._views = [random_inputs(spec, size) for _ in range(2)]
         self.n_masks = method.options.n_masks
 
