@@ -178,9 +178,9 @@ def require_what_is_learned_from(method: Method, data: Data) -> None:
 
 
 def learn_scales(method: Method, data: Data) -> None:
-    """Shows the method all training samples' numbers, as it will be given them, and their labels."""
-    numbers = [each.name for each in method.modalities if each.kind in ("sequence", "table")]
-    method.learn_scales(prepare({name: data.train.pools[name] for name in numbers}, data), data.train.labels)
+    """Shows the method what it wants to see of all training samples, as it will be given them, and their labels."""
+    pools = {name: data.train.pools[name] for name in method.scaled}
+    method.learn_scales(prepare(pools, data), data.train.labels)
 
 
 def vocabulary_of(data: Data) -> int:

@@ -55,6 +55,7 @@ class MAE(FusedMethod):
                 if each.kind in ("sequence", "table")
             }
         )
+        self.scaled = tuple(self.scales)
 
     def learn_scales(self, inputs: Inputs, labels: Mapping[str, Tensor]) -> None:
         for modality in self.modalities:

@@ -60,6 +60,8 @@ class Method(nn.Module, ABC):
     turns: int = 1
     tasks: tuple[str, ...] = ()
     """The tasks whose labels the method learns from."""
+    scaled: tuple[str, ...] = ()
+    """The sequences and tables that `learn_scales` wants to see."""
     embedding_dim: int
 
     def __init__(self, modalities: tuple[Modality, ...]) -> None:
@@ -83,7 +85,7 @@ class Method(nn.Module, ABC):
         """Takes from all training samples what the loss must know of them before the first step; for most methods
         nothing. It is kept in buffers, and so in checkpoints.
 
-        inputs: of sequences and tables at least. labels: of the method's tasks at least.
+        inputs: those of `scaled` at least. labels: of the method's tasks at least.
         """
 
     def after_step(self) -> None:
