@@ -29,13 +29,9 @@ from training.events import Done, Event, Unusable
 from training.events import Progress as Step
 from training.spec.registration import (
     ABOUT,
-    MANIFEST,
     OWN_FORMATS,
-    REGISTERED,
-    REPORT,
-    DatasetManifest,
     Options,
-    Report,
+    read_registered,
 )
 
 app = typer.Typer(help="Register or upload datasets, list and show them.", no_args_is_help=True)
@@ -82,8 +78,7 @@ def add(
     folder = Settings().datasets_dir
     with database() as sessions:
         sha256 = _registered(made_from, path, folder, options)
-        manifest = DatasetManifest.model_validate_json((folder / REGISTERED / sha256 / MANIFEST).read_bytes())
-        report = Report.model_validate_json((folder / REGISTERED / sha256 / REPORT).read_bytes())
+        manifest, report = read_registered(folder, sha256)
         with transaction(sessions) as session:
             datasets.add(session, name, sha256, manifest, report, actor="local")
     _print_report(name, sha256, report.model_dump(mode="json"))

@@ -7,17 +7,17 @@ finds nothing to do.
 from __future__ import annotations
 
 import logging
-import threading
 from datetime import timedelta
 
 from sqlalchemy import or_, select
 
 from service import idempotency, leases
 from service.bell import ring_later, ring_pending
-from service.db import UNREACHABLE, Sessions, transaction
+from service.db import Sessions, transaction
 from service.resources import Bell
 from service.settings import Settings
 from service.tables import ACTIVE, Job, utc_now
+from service.worker.ticker import Ticker
 
 log = logging.getLogger(__name__)
 
@@ -26,33 +26,18 @@ RINGS_AT_ONCE = 8
 """A ring only says that there is work, and a worker that comes works off all of it."""
 
 
-class Reconciler:
+class Reconciler(Ticker):
     def __init__(self, sessions: Sessions, bell: Bell, settings: Settings) -> None:
+        super().__init__("reconciler", settings.reconcile_s)
         self._sessions = sessions
         self._bell = bell
         self._settings = settings
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._ended.set()
-        self._thread.join()
 
     def tick(self) -> None:
         free_lost_jobs(self._sessions, self._bell)
         ring_again(self._sessions, self._bell, self._settings.ring_again_s)
         with transaction(self._sessions) as session:
             idempotency.forget_old(session)
-
-    def _run(self) -> None:
-        while not self._ended.wait(self._settings.reconcile_s):
-            try:
-                self.tick()
-            except UNREACHABLE as error:
-                log.warning("the database does not answer (%s); looking again later", error)
 
 
 def free_lost_jobs(sessions: Sessions, bell: Bell) -> int:

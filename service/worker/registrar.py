@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,9 @@ from service.leases import FencedError
 from service.registration import Registration
 from service.settings import Settings
 from service.upload_claims import Claim
+from service.worker.ticker import Ticker
 from training.events import Done, Progress, Unusable
-from training.spec.registration import MANIFEST, REGISTERED, REPORT, DatasetManifest, Options, Report
+from training.spec.registration import Options, read_registered
 
 log = logging.getLogger(__name__)
 
@@ -51,24 +51,15 @@ class _AskedToEndError(Exception):
     pass
 
 
-class Registrar:
+class Registrar(Ticker):
     def __init__(self, sessions: Sessions, settings: Settings, owner: str) -> None:
+        super().__init__("registrar", settings.reconcile_s)
         self._sessions = sessions
         self._settings = settings
         self._owner = owner
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="registrar", daemon=True)
         self._forgot_at = -math.inf
         self._progress: dict[str, Any] = {}
         self._renewed_at = 0.0
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Returns when nothing of its work is left running."""
-        self._ended.set()
-        self._thread.join()
 
     def tick(self) -> None:
         """All that waits to be checked; now and then, away with what was abandoned."""
@@ -80,13 +71,6 @@ class Registrar:
         if time.monotonic() - self._forgot_at > FORGET_S:
             uploads.forget_old(self._sessions, self._settings)
             self._forgot_at = time.monotonic()
-
-    def _run(self) -> None:
-        while not self._ended.wait(self._settings.reconcile_s):
-            try:
-                self.tick()
-            except UNREACHABLE as error:
-                log.warning("the database does not answer (%s); looking again later", error)
 
     def _attend(self, claim: Claim) -> None:
         log.info("checking %s for %r, try %d", claim.upload_id, claim.name, claim.tries)
@@ -156,9 +140,7 @@ class Registrar:
             log.warning("the database does not answer (%s); renewing the lease on an upload later", error)
 
     def _finish(self, claim: Claim, sha256: str) -> None:
-        folder = self._settings.datasets_dir / REGISTERED / sha256
-        manifest = DatasetManifest.model_validate_json((folder / MANIFEST).read_bytes())
-        report = Report.model_validate_json((folder / REPORT).read_bytes())
+        manifest, report = read_registered(self._settings.datasets_dir, sha256)
         try:
             upload_claims.finish(self._sessions, claim, sha256, manifest, report)
         except FuseboxError as error:

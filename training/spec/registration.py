@@ -16,6 +16,7 @@ registered; it is written last, so a folder without one does not count. Torch-fr
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -199,3 +200,10 @@ def scale_file(protocol: Protocol, modality: str) -> str:
 
 def labels_file(task: str) -> str:
     return f"labels.{task}.npy"
+
+
+def read_registered(datasets_dir: Path, sha256: str) -> tuple[DatasetManifest, Report]:
+    """What registering has left of a dataset. Raises OSError or pydantic.ValidationError."""
+    folder = datasets_dir / REGISTERED / sha256
+    manifest = DatasetManifest.model_validate_json((folder / MANIFEST).read_bytes())
+    return manifest, Report.model_validate_json((folder / REPORT).read_bytes())
