@@ -87,8 +87,8 @@ def work(run: Run) -> int:
     method = build_method(spec, vocabulary_of(data)).to(processes.device)
     require_what_is_learned_from(method, data)
     learn_scales(method, data)
-    # The processes' networks are equal; their views and masks are their own.
-    seed_everything(spec.seed + 1_000_003 * processes.rank)
+    if processes.rank > 0:  # the processes' networks are equal; their views and masks are their own
+        seed_everything(spec.seed + 1_000_003 * processes.rank)
     averaged = AveragedWeights(method, spec.ema_decay) if spec.ema_decay is not None else None
     optimizer = build_optimizer(method, spec.optim)
     training = Training(run, spec, data, method, optimizer, processes, averaged)
