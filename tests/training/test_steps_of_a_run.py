@@ -117,7 +117,8 @@ def test_an_averaged_run_goes_on_as_if_undisturbed_and_saves_the_average(tmp_pat
 
 
 def test_a_run_without_progress_ends_when_patience_does(tmp_path: Path) -> None:
-    spec = small(epochs=10, optim={"lr": 1e-12}, probe={"every_epochs": 1, "patience": 2})
+    learns_nothing: dict[str, Any] = {"optim": {"lr": 1e-12}, "epochs": 10}
+    spec = small(**STILL | learns_nothing, probe={"every_epochs": 1, "patience": 2})
     run_dir = made(tmp_path / "run", spec)
     assert done("fit", run_dir) == 0
     assert max(curve(run_dir)) == 3 * spec.steps_per_epoch

@@ -18,12 +18,36 @@ def spec_of(name: str, **changes: object) -> TrainSpec:
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_is_a_whole_spec_under_either_protocol(name: str) -> None:
     spec = spec_of(name)
-    assert spec.protocol == "reference"
+    assert spec.protocol == ("reference" if ROWS[PRESETS[name].row].ours is None else "strict")
     assert spec.method.name == PRESETS[name].method
     assert name == f"{PRESETS[name].row}-{spec.method.name.replace('_', '-')}"
     strict = spec_of(name, protocol="strict")
     assert strict.protocol == "strict"
     assert strict.method == spec.method
+
+
+@pytest.mark.parametrize("row", [name for name, row in ROWS.items() if row.ours is not None])
+def test_in_a_row_of_ours_all_methods_take_the_same_steps(row: str) -> None:
+    specs = {name: spec_of(name) for name, preset in PRESETS.items() if preset.row == row}
+    assert {preset.options_from.split(":")[0] for name, preset in PRESETS.items() if name in specs} == {
+        "ours"
+    }
+    assert (
+        len(
+            {
+                (each.epochs, each.batch_size, each.optim.lr, each.model.model_dump_json())
+                for each in specs.values()
+            }
+        )
+        == 1
+    )
+
+
+def test_a_supervised_training_sees_pairs_with_and_without_the_relation_that_it_learns() -> None:
+    for row, definition in ROWS.items():
+        if definition.dataset.get("biased"):
+            assert not spec_of(f"{row}-supervised").dataset.biased  # type: ignore[union-attr]
+            assert spec_of(f"{row}-comm").dataset.biased  # type: ignore[union-attr]
 
 
 def test_every_row_of_the_tables_has_its_headline_method() -> None:
