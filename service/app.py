@@ -24,39 +24,49 @@ Errors are RFC 9457 `application/problem+json` with a stable `code`; `errors[].p
 
 def create_app(settings: Settings, bell: Bell) -> FastAPI:
     """The application. Its database must be migrated (`fusebox migrate`); a model server needs nothing else."""
+    return furnish(assemble(settings.max_body_bytes), settings, bell)
 
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        resources = app.state.resources
-        try:
-            auth.assert_may_listen(settings, resources.sessions)
-            resources.inference.start()
-            yield
-            resources.inference.stop()
-        finally:
-            resources.engine.dispose()
 
+def assemble(max_body_bytes: int) -> FastAPI:
+    """All routes, which take most of the time that a start takes, and nothing of the place they will work in."""
     app = FastAPI(
         title="Fusebox",
         version=VERSION,
         description=DESCRIPTION,
-        lifespan=lifespan,
-        max_body_size=settings.max_body_bytes,
+        lifespan=_life,
+        max_body_size=max_body_bytes,
         responses=problems.RESPONSES,
         # The dashboard serves these itself: from its own files, and to those who may read.
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
     )
-    app.state.resources = open_resources(settings, bell)
-    app.state.traffic = Traffic()
     problems.install(app)
-    # The last one added sees a request first.
-    app.add_middleware(StrictInput, max_body_bytes=settings.max_body_bytes)
-    app.add_middleware(CountRequests, traffic=app.state.traffic)
-    app.add_middleware(SecurityHeaders)
     for router in ROUTERS:
         app.include_router(router)
     install_dashboard(app)
     auth.assert_every_route_has_a_policy(app)
     return app
+
+
+def furnish(app: FastAPI, settings: Settings, bell: Bell) -> FastAPI:
+    """Gives an assembled application what it works with."""
+    app.state.resources = open_resources(settings, bell)
+    app.state.traffic = Traffic()
+    # The last one added sees a request first.
+    app.add_middleware(StrictInput, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(CountRequests, traffic=app.state.traffic)
+    app.add_middleware(SecurityHeaders)
+    return app
+
+
+@asynccontextmanager
+async def _life(app: FastAPI) -> AsyncIterator[None]:
+    resources = app.state.resources
+    try:
+        auth.assert_may_listen(resources.settings, resources.sessions)
+        resources.inference.start()
+        yield
+        resources.inference.stop()
+    finally:
+        resources.engine.dispose()

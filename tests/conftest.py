@@ -17,11 +17,13 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from service.app import create_app
-from service.bell import SilentBell
 from service.db import Sessions, make_engine, make_sessions, migrate, new_id
 from service.embedded_redis import EmbeddedRedis
 from service.settings import Settings
+from tests.applications import new_app
+
+# Before torch is imported. Tests are small and run side by side: more threads would only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -61,13 +63,20 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield redis.url
 
 
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("migrated") / "fusebox.db"
+    migrate(f"sqlite:///{path}")
+    return path
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """An empty, migrated database of its own."""
     if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'fusebox.db'}"
-        migrate(url)
-        yield url
+        path = tmp_path / "fusebox.db"
+        shutil.copyfile(request.getfixturevalue("migrated_sqlite"), path)
+        yield f"sqlite:///{path}"
         return
     with new_postgres_database(request.getfixturevalue("postgres"), template="migrated") as url:
         yield url
@@ -97,7 +106,7 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def app(settings: Settings) -> FastAPI:
-    return create_app(settings, SilentBell())
+    return new_app(settings)
 
 
 @pytest.fixture

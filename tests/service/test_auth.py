@@ -18,13 +18,13 @@ from fastapi.testclient import TestClient
 from sqlalchemy import update
 
 from service import auth
-from service.app import create_app
-from service.bell import SilentBell
+from service.app import assemble
 from service.db import Sessions, migrate, reading, transaction
 from service.errors import ConflictError, NotFoundError, UnauthorizedError
 from service.settings import Settings
 from service.tables import ApiKey, utc_now
 from service.up import EXIT_REFUSED, environment
+from tests.applications import new_app
 
 OPEN = "0.0.0.0"
 HERE = "http://fusebox.example"
@@ -38,7 +38,7 @@ def open_settings(settings: Settings) -> Settings:
 @pytest.fixture
 def open_app(open_settings: Settings, sessions: Sessions) -> FastAPI:
     new_key(sessions, "admin")  # without any key it would not start
-    return create_app(open_settings, SilentBell())
+    return new_app(open_settings)
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_beyond_loopback_without_keys_nothing_starts(tmp_path: Path, command: st
 def test_the_application_itself_refuses_too(open_settings: Settings) -> None:
     with (
         pytest.raises(ConflictError, match="without API keys"),
-        TestClient(create_app(open_settings, SilentBell())),
+        TestClient(new_app(open_settings)),
     ):
         pass
 
@@ -214,7 +214,8 @@ def test_a_job_remembers_whose_key_submitted_it(stranger: TestClient, sessions: 
 # ------------------------------------------------------------------------------------------------ routes
 
 
-def test_a_route_that_names_no_scope_stops_the_server(app: FastAPI) -> None:
+def test_a_route_that_names_no_scope_stops_the_server() -> None:
+    app = assemble(max_body_bytes=1024)
     auth.assert_every_route_has_a_policy(app)
     app.add_api_route("/forgotten", lambda: {})
     app.mount("/mounted", FastAPI(openapi_url=None, docs_url=None, redoc_url=None))
@@ -240,7 +241,7 @@ def test_on_loopback_its_own_names_are_good(client: TestClient, host: str) -> No
 
 def test_any_loopback_address_it_was_told_to_listen_on_is_its_name(settings: Settings) -> None:
     there = settings.model_copy(update={"host": "127.0.0.2"})
-    with TestClient(create_app(there, SilentBell()), base_url="http://127.0.0.2:8000") as client:
+    with TestClient(new_app(there), base_url="http://127.0.0.2:8000") as client:
         assert client.get("/v1/jobs").status_code == 200
 
 

@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from service.app import create_app
-from service.bell import SilentBell
 from service.db import migrate
 from service.settings import Settings
+from tests.applications import new_app
 from tests.conftest import new_postgres_database
 from tests.service.rows import SPEC, checkpointed, submitted, trained
 
@@ -46,7 +45,7 @@ def client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             url = stack.enter_context(new_postgres_database(uri, template="migrated"))
         migrate(url)
         settings = Settings(data_dir=folder, FUSEBOX_DATABASE_URL=url, FUSEBOX_REDIS_URL="")  # type: ignore[call-arg]
-        app = create_app(settings, SilentBell())
+        app = new_app(settings)
         yield stack.enter_context(TestClient(app, raise_server_exceptions=False))
 
 

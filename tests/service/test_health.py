@@ -12,12 +12,11 @@ from fastapi.testclient import TestClient
 from sqlalchemy import text
 
 from service import health, jobs
-from service.app import create_app
-from service.bell import SilentBell
 from service.db import Sessions, transaction
 from service.settings import Settings
 from service.tables import STATES
 from service.version import VERSION
+from tests.applications import new_app
 
 
 @pytest.fixture
@@ -25,7 +24,7 @@ def with_redis(settings: Settings, redis_url: str) -> Iterator[TestClient]:
     """A service that has all its parts."""
     complete = settings.model_copy(update={"redis_url": redis_url})
     complete.data_dir.mkdir()
-    with TestClient(create_app(complete, SilentBell())) as client:
+    with TestClient(new_app(complete)) as client:
         yield client
 
 
@@ -45,7 +44,7 @@ def test_without_redis_it_works_less_well_and_stays_ready(
 ) -> None:
     without = url.format(address=redis_url.rpartition("@")[2])
     settings.data_dir.mkdir()
-    app = create_app(settings.model_copy(update={"redis_url": without}), SilentBell())
+    app = new_app(settings.model_copy(update={"redis_url": without}))
     with TestClient(app) as client:
         answer = client.get("/readyz")
         assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
@@ -59,7 +58,7 @@ def test_without_its_database_it_is_alive_and_not_ready(tmp_path: Path, redis_ur
         FUSEBOX_DATABASE_URL="postgresql+psycopg://fusebox:secret@127.0.0.1:1/fusebox",  # type: ignore[call-arg]
         FUSEBOX_REDIS_URL=redis_url,
     )
-    with TestClient(create_app(settings, SilentBell()), raise_server_exceptions=False) as client:
+    with TestClient(new_app(settings), raise_server_exceptions=False) as client:
         assert client.get("/livez").json() == {"status": "ok", "version": VERSION}
         answer = client.get("/readyz")
         assert (answer.status_code, answer.json()["status"]) == (503, "failed")

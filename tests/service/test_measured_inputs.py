@@ -17,13 +17,12 @@ from tokenizers.models import WordLevel
 
 from models_store.manifest import ImageInput, SequenceInput, TableInput, TextInput
 from models_store.store import ModelStore
-from service.app import create_app
-from service.bell import SilentBell
 from service.db import migrate
 from service.inference.arrays import Packed
 from service.inference.prepare import Given, prepare
 from service.settings import Settings
 from service.strict_input import MAX_VALUES
+from tests.applications import new_app
 from tests.models_store.bundles import manifest
 from tests.service.inference.measured import SERIES, published
 
@@ -37,7 +36,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
     url = f"sqlite:///{folder / 'fusebox.db'}"
     migrate(url)
     settings = Settings(data_dir=folder, FUSEBOX_DATABASE_URL=url, FUSEBOX_REDIS_URL="")  # type: ignore[call-arg]
-    return create_app(settings, SilentBell())
+    return new_app(settings)
 
 
 @pytest.fixture(scope="module")

@@ -19,10 +19,9 @@ from PIL import Image
 from torch import Tensor
 
 from models_store.manifest import Manifest
-from service.app import create_app
-from service.bell import SilentBell
 from service.db import migrate
 from service.settings import Settings
+from tests.applications import new_app
 from tests.service.pictures import file
 from tests.training.registration.fixtures import WRITERS, registered
 from tests.training.runs import done, made
@@ -90,7 +89,7 @@ def trained(folder: Path, made_from: Format, spec: dict[str, Any], **options: An
     url = f"sqlite:///{folder / 'fusebox.db'}"
     migrate(url)
     settings = Settings(data_dir=folder / "var", FUSEBOX_DATABASE_URL=url, FUSEBOX_REDIS_URL="")  # type: ignore[call-arg]
-    app = create_app(settings, SilentBell())
+    app = new_app(settings)
     with TestClient(app) as client:
         store = app.state.resources.store
         digest = store.publish(export.export)
@@ -166,7 +165,7 @@ def test_patients_are_embedded_from_what_a_monitor_shows(tmp_path: Path) -> None
     with trained(tmp_path, "mimic", {"batch_size": 8}) as model:
         assert model.raw()["series"].mean() > 50, "raw numbers"
         assert_equal_to_torch(model)
-        (body,) = re.findall(r"--json '(.*?)'", SERVING.read_text(), re.DOTALL)
+        body, *_ = re.findall(r"--json '(.*?)'", SERVING.read_text(), re.DOTALL)
         assert model.served(*json.loads(body)["inputs"]).shape == (2, 16), "the example of docs/serving.md"
 
 

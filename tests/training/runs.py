@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from training.__main__ import WORKS, main
 from training.events import Event, Metrics
 from training.run_dir import RunDir
 from training.spec import ExportSpec, ProbeSpec, TrainSpec
@@ -42,14 +44,38 @@ def made(folder: Path, spec: TrainSpec | ProbeSpec | ExportSpec) -> RunDir:
 
 
 def started(work: str, run_dir: RunDir) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "FUSEBOX_DATASETS_DIR": str(run_dir.path.parent / "datasets")}
+    """As a worker starts it."""
     command = [sys.executable, "-m", "training", work, str(run_dir.path)]
+    environment = environment_of(run_dir)
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def done(work: str, run_dir: RunDir) -> int:
-    """Runs to the end in a process of its own, as a worker would; returns the exit code."""
-    return started(work, run_dir).wait(timeout=300)
+    """Runs to the end in a process of its own, and returns the exit code. The process is the fork of one that has torch
+    imported already, which saves each run five seconds."""
+    process = FORKS.Process(target=_become, args=(work, str(run_dir.path), environment_of(run_dir)))
+    process.start()
+    process.join(timeout=300)
+    assert process.exitcode is not None, "still running after five minutes"
+    return process.exitcode
+
+
+def environment_of(run_dir: RunDir) -> dict[str, str]:
+    return {**os.environ, "FUSEBOX_DATASETS_DIR": str(run_dir.path.parent / "datasets")}
+
+
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(list(WORKS.values()))
+
+
+def _become(work: str, run_dir: str, environment: dict[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    sys.argv = ["python -m training", work, run_dir]
+    sys.exit(main())
 
 
 def of_type(run_dir: RunDir, kind: type[Event]) -> Iterator[Any]:

@@ -11,6 +11,11 @@ from training.spec import METHODS as SPECS
 from training.spec import Model
 
 every_method = pytest.mark.parametrize(("name", "form"), ADMITTED)
+every_method_on_pairs = pytest.mark.parametrize(
+    ("name", "form"),
+    [pytest.param(*each, marks=[] if each[1] == "pairs" else pytest.mark.slow) for each in ADMITTED],
+)
+"""And on all other data in `make test-all`: what does not depend on the kind of data, and takes long."""
 
 
 def test_every_method_that_can_be_asked_for_is_there() -> None:
@@ -46,7 +51,7 @@ def test_every_parameter_gets_a_gradient_but_the_mask_token_where_nothing_is_mas
     assert set(without) <= ({"fusion.mask_token"} if name != "infmasking" else set())
 
 
-@every_method
+@every_method_on_pairs
 def test_one_step_lowers_the_loss_it_follows(name: str, form: str) -> None:
     spec = tiny(name, form)
     method = built(spec)
@@ -63,9 +68,10 @@ def test_one_step_lowers_the_loss_it_follows(name: str, form: str) -> None:
         assert method(given, when).loss < before
 
 
-@pytest.mark.parametrize(("name", "form"), [each for each in ADMITTED if each[0] != "mae"])
+@every_method_on_pairs
 def test_the_order_of_the_samples_does_not_matter(name: str, form: str) -> None:
-    """Of MAE it cannot be asked: a sample's mask is drawn by its place, and something must be hidden."""
+    if name == "mae":
+        pytest.skip("a sample's mask is drawn by its place, and something must be hidden")
     spec = tiny(name, form, **({"mask_ratio": 0.0} if name == "infmasking" else {}))
     method = built(spec)
     given = batch(method, spec, 9)
@@ -100,7 +106,13 @@ def test_an_absent_modality_has_no_influence_and_a_present_one_has(name: str, fo
 
 
 @pytest.mark.parametrize("encoder", ["vit", pytest.param("resnet18", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        each if each in ("infmasking", "slip") else pytest.param(each, marks=pytest.mark.slow)
+        for each in METHODS
+    ],
+)
 def test_every_method_takes_other_image_encoders(name: str, encoder: str) -> None:
     """With batch-norms, whose running statistics embed, and without."""
     spec = tiny(name).model_copy(update={"model": Model(dim=16, heads=2, encoder=encoder)})
@@ -113,7 +125,7 @@ def test_every_method_takes_other_image_encoders(name: str, encoder: str) -> Non
     assert torch.allclose(method.embed(some, present)[1], alone[0], atol=1e-10)
 
 
-@every_method
+@every_method_on_pairs
 def test_under_bfloat16_the_loss_is_still_float32_and_finite(name: str, form: str) -> None:
     spec = tiny(name, form)
     method = built(spec).float()
