@@ -62,7 +62,7 @@ def database() -> Iterator[Sessions]:
 
 def print_table(table: Table) -> None:
     """As wide as the terminal; in a pipe as wide as it needs, for nothing may be cut off there."""
-    out.print(table, width=None if out.is_terminal else WIDE, crop=False)
+    (out if out.is_terminal else Console(width=WIDE)).print(table, crop=False)
 
 
 def complain(error: Exception) -> int:

@@ -91,7 +91,7 @@ function scores(rows) {
 }
 
 async function showResults() {
-  const { data } = await get("/v1/results?group_by=method");
+  const { data } = await get("/v1/results?group_by=method&compare=false");
   show(results, ...(data.length ? grouped(data).map(resultsTable) : [
     element("p", { class: "empty" }, "No scores yet. Train a model, then submit a probe job: ",
       element("code", {}, `echo '{"run": "JOB"}' | fusebox jobs submit - --kind probe`)),
