@@ -27,6 +27,13 @@ def write_atomically(path: Path, content: bytes) -> None:
     sync_folder(path.parent)
 
 
+def remove(path: Path) -> None:
+    """Lastingly, whether or not it is there."""
+    if path.is_file():
+        path.unlink(missing_ok=True)
+        sync_folder(path.parent)
+
+
 def make_folder(path: Path) -> None:
     """Like `mkdir -p`, and lasting: each new folder's name is on disk too."""
     if path.is_dir():

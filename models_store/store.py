@@ -4,23 +4,21 @@
     manifests/<digest>.json       what a model consists of; its digest is the sha256 of these bytes
     names/<name>/<version>        the digest of a version
     aliases/<alias>               the digest an alias means at present
+    heads/<digest>/<task>         the probe heads of a model, see `models_store.heads`
 
 A manifest is written after all files it names, so whatever has a manifest is complete: no manifest, no model. All but
-the two kinds of pointer never changes, and everything is checked against its sha256 whenever it is read.
+the three kinds of pointer never changes, and everything is checked against its sha256 whenever it is read.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
 from pydantic import ValidationError
 
-from models_store.durable import write_atomically
+from models_store.files import Files, blob, digest_of
 from models_store.manifest import Manifest
 
 MANIFEST = "manifest.json"
@@ -49,8 +47,7 @@ class ModelStore:
     """Any number of processes may use one at once. Raises OSError when the place cannot be reached."""
 
     def __init__(self, url: str) -> None:
-        # A listing that is remembered would hide what another process has published since.
-        self._fs, self._root = fsspec.url_to_fs(url, use_listings_cache=False)
+        self.files = Files(url)
 
     def publish(self, folder: Path) -> str:
         """Keeps manifest.json and every file it names, and returns the digest. Publishing again changes nothing.
@@ -59,19 +56,19 @@ class ModelStore:
         """
         content = _read_file(folder / MANIFEST)
         manifest = _parsed(content)
-        blobs = {sha256: _verified(folder / file, sha256) for file, sha256 in manifest.files.items()}
-        for sha256, blob in blobs.items():
-            self._keep(_blob(sha256), blob)
-        digest = _sha256(content)
-        self._keep(_manifest(digest), content)
+        contents = {sha256: _verified(folder / file, sha256) for file, sha256 in manifest.files.items()}
+        for sha256, each in contents.items():
+            self.files.keep(blob(sha256), each)
+        digest = digest_of(content)
+        self.files.keep(_manifest(digest), content)
         return digest
 
     def manifest(self, digest: str) -> Manifest:
         """Raises UnknownModelError or DamagedModelError."""
-        content = self._get(_manifest(digest)) if DIGEST.fullmatch(digest) else None
+        content = self.files.read(_manifest(digest)) if DIGEST.fullmatch(digest) else None
         if content is None:
             raise self._unknown(digest)
-        if _sha256(content) != digest:
+        if digest_of(content) != digest:
             raise DamagedModelError(f"the manifest of model {digest} has been changed")
         return _parsed(content)
 
@@ -80,15 +77,15 @@ class ModelStore:
         sha256 = self.manifest(digest).files.get(file)
         if sha256 is None:
             raise StoreError(f"model {digest} has no file {file!r}")
-        content = self._get(_blob(sha256))
+        content = self.files.read(blob(sha256))
         if content is None:
             raise DamagedModelError(f"{file} of model {digest} is gone")
-        if _sha256(content) != sha256:
+        if digest_of(content) != sha256:
             raise DamagedModelError(f"{file} of model {digest} has been changed")
         return content
 
     def digests(self) -> list[str]:
-        names = (name.removesuffix(".json") for name in self._list("manifests"))
+        names = (name.removesuffix(".json") for name in self.files.names("manifests"))
         return sorted(name for name in names if DIGEST.fullmatch(name))
 
     def name_version(self, name: str, version: int, digest: str) -> None:
@@ -96,7 +93,7 @@ class ModelStore:
         if version < 1:
             raise StoreError(f"versions count from 1, not {version}")
         self._assert_here(digest)
-        self._put(f"names/{_checked_name(name)}/{version}", digest.encode())
+        self.files.write(f"names/{_checked_name(name)}/{version}", digest.encode())
 
     def versions(self, name: str) -> dict[int, str]:
         """Version → digest, lowest first; empty for an unknown name."""
@@ -108,7 +105,7 @@ class ModelStore:
     def set_alias(self, alias: str, digest: str) -> None:
         """From one moment to the next, whoever resolves the alias gets this model."""
         self._assert_here(digest)
-        self._put(f"aliases/{_checked_name(alias)}", digest.encode())
+        self.files.write(f"aliases/{_checked_name(alias)}", digest.encode())
 
     def aliases(self) -> dict[str, str]:
         """Alias → digest."""
@@ -123,7 +120,7 @@ class ModelStore:
         name, at, version = reference.partition("@")
         digest: str | None = None
         if DIGEST.fullmatch(reference):
-            digest = reference if self._has(_manifest(reference)) else None
+            digest = reference if self.files.has(_manifest(reference)) else None
         elif NAME.fullmatch(name) and at:
             digest = self._pointer(f"names/{name}/{int(version)}") if VERSION.fullmatch(version) else None
         elif NAME.fullmatch(name):
@@ -137,61 +134,30 @@ class ModelStore:
         return self._pointer(f"names/{name}/{numbers[-1]}") if numbers else None
 
     def _alias_names(self) -> list[str]:
-        return sorted(name for name in self._list("aliases") if NAME.fullmatch(name))
+        return sorted(name for name in self.files.names("aliases") if NAME.fullmatch(name))
 
     def _numbers(self, name: str) -> list[int]:
-        return sorted(int(each) for each in self._list(f"names/{name}") if VERSION.fullmatch(each))
+        return sorted(int(each) for each in self.files.names(f"names/{name}") if VERSION.fullmatch(each))
 
     def _assert_here(self, digest: str) -> None:
-        if not (DIGEST.fullmatch(digest) and self._has(_manifest(digest))):
+        if not (DIGEST.fullmatch(digest) and self.files.has(_manifest(digest))):
             raise self._unknown(digest)
 
     def _unknown(self, reference: str) -> UnknownModelError:
-        named = [f"{name}@{number}" for name in sorted(self._list("names")) for number in self._numbers(name)]
+        named = [
+            f"{name}@{number}" for name in sorted(self.files.names("names")) for number in self._numbers(name)
+        ]
         there = _shortened([*self._alias_names(), *named]) or "no model has been published yet"
         return UnknownModelError(f"there is no model {reference[:100]!r}; there is: {there}")
 
     def _pointer(self, path: str) -> str | None:
-        content = self._get(path)
+        content = self.files.read(path)
         if content is None:
             return None
         digest = content.decode("ascii", "replace").strip()
         if not DIGEST.fullmatch(digest):
             raise DamagedModelError(f"{path} does not hold a model's digest")
         return digest
-
-    def _keep(self, path: str, content: bytes) -> None:
-        """Writes what is addressed by its content, unless it is there; what is there but damaged is mended."""
-        if self._get(path) != content:
-            self._put(path, content)
-
-    def _put(self, path: str, content: bytes) -> None:
-        if isinstance(self._fs, LocalFileSystem):
-            write_atomically(Path(self._root, path), content)
-        else:
-            self._fs.pipe_file(f"{self._root}/{path}", content)  # object stores show a file when it is whole
-
-    def _get(self, path: str) -> bytes | None:
-        try:
-            content: bytes = self._fs.cat_file(f"{self._root}/{path}")
-        except (FileNotFoundError, IsADirectoryError):
-            return None
-        return content
-
-    def _has(self, path: str) -> bool:
-        there: bool = self._fs.isfile(f"{self._root}/{path}")
-        return there
-
-    def _list(self, folder: str) -> list[str]:
-        try:
-            paths = self._fs.ls(f"{self._root}/{folder}", detail=False)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        return [path.rstrip("/").rpartition("/")[2] for path in paths]
-
-
-def _blob(sha256: str) -> str:
-    return f"blobs/sha256/{sha256[:2]}/{sha256}"
 
 
 def _manifest(digest: str) -> str:
@@ -214,7 +180,7 @@ def _parsed(content: bytes) -> Manifest:
 
 def _verified(path: Path, sha256: str) -> bytes:
     content = _read_file(path)
-    if _sha256(content) != sha256:
+    if digest_of(content) != sha256:
         raise StoreError(f"{path.name} differs from the sha256 in the manifest; nothing is published")
     return content
 
@@ -232,10 +198,6 @@ def _checked_name(name: str) -> str:
             f"{name[:100]!r} cannot be a name; take up to 63 lower-case letters, digits, dots, dashes and underscores"
         )
     return name
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
 
 
 def _shortened(names: Iterable[str]) -> str:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
 from models_store.manifest import Manifest, SequenceInput, TableInput
 from service.errors import Fault, InvalidError
-from service.inference.arrays import Packed, asked_for
+from service.inference.arrays import asked_for
 from service.inference.engine import Found, InferenceEngine
 from service.inference.finish import as_base64, finish
-from service.inference.prepare import AssetRef, Given, Sample, Value
-from service.schemas.embeddings import AssetIn, EmbeddingRequest, Finish, PackedIn, ValueIn
+from service.inference.prepare import AssetRef, Given, Value
+from service.inputs import assert_not_too_many, origin, samples_of, seen, usage
+from service.predictions import Asked, assert_told_at_once, beside, facts, heads_named, predictions
+from service.schemas.embeddings import EmbeddingRequest, Finish
 from service.settings import Settings
 
 
@@ -21,15 +23,15 @@ async def embed(engine: InferenceEngine, settings: Settings, request: EmbeddingR
     """An EmbeddingList as JSON. Raises InvalidError naming every bad input, and what finding a model raises."""
     field = "input" if request.inputs is None else "inputs"
     sent = request.input if request.inputs is None else request.inputs
-    if not isinstance(sent, str) and sent is not None and len(sent) > settings.max_inputs:
-        raise InvalidError.at(
-            f"/{field}",
-            "too_many_inputs",
-            f"{len(sent)} inputs; {settings.max_inputs} are allowed, send the rest in further requests",
-        )
+    if not isinstance(sent, str) and sent is not None:
+        assert_not_too_many(sent, field, settings.max_inputs)
     found = await engine.find(request.model)
-    inputs = _texts(request.input, found.manifest) if request.inputs is None else _samples(request.inputs)
-    return await _answer(engine, found, inputs, request, "")
+    inputs = _texts(request.input, found.manifest) if request.inputs is None else samples_of(request.inputs)
+    if request.heads is None:
+        return await _answer(engine, found, inputs, request, "")
+    asked = Asked(await heads_named(engine, found, request.heads, "/heads"), request.top)
+    assert_told_at_once(asked, len(inputs))
+    return await _answer(engine, found, inputs, request, "", asked)
 
 
 async def embed_one(
@@ -48,7 +50,12 @@ async def embed_one(
 
 
 async def _answer(
-    engine: InferenceEngine, found: Found, inputs: Sequence[Given], form: Finish, pointer: str
+    engine: InferenceEngine,
+    found: Found,
+    inputs: Sequence[Given],
+    form: Finish,
+    pointer: str,
+    asked: Asked | None = None,
 ) -> bytes:
     width = found.manifest.embedding_dim
     if form.dimensions is not None and form.dimensions > width:
@@ -58,8 +65,8 @@ async def _answer(
             f"the model gives {width} numbers, not {form.dimensions}; ask for at most {width}",
         )
     samples, vectors = await engine.embed(found, inputs)
+    told = [{}] * len(samples) if asked is None else await predictions(engine, asked, vectors)
     vectors = finish(vectors, form.dimensions, form.normalize)
-    source = found.manifest.source
     answer: dict[str, Any] = {
         "object": "list",
         "model": found.label,
@@ -68,18 +75,15 @@ async def _answer(
                 "object": "embedding",
                 "index": index,
                 "embedding": as_base64(vector) if form.encoding_format == "base64" else vector,
-                **_seen(sample, found.manifest),
+                **seen(sample, found.manifest),
+                **({} if asked is None else beside(sample, found, each)),
             }
-            for index, (sample, vector) in enumerate(zip(samples, vectors, strict=True))
+            for index, (sample, vector, each) in enumerate(zip(samples, vectors, told, strict=True))
         ],
-        "model_digest": found.digest,
-        "checkpoint_sha256": source.checkpoint_sha256,
-        "job_id": source.job_id,
-        "method": source.method,
-        "dataset": source.dataset,
-        "precision": found.manifest.precision,
+        **({} if asked is None else {"heads": facts(asked)}),
+        **origin(found),
         "dim": vectors.shape[1],
-        "usage": _usage(samples, found.manifest),
+        "usage": usage(samples, found.manifest),
     }
     return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
 
@@ -99,23 +103,6 @@ def _assert_no_numbers(manifest: Manifest, names: Sequence[str]) -> None:
         raise InvalidError(faults[0].code, faults[0].detail, faults=faults)
 
 
-def _samples(inputs: Sequence[Mapping[str, ValueIn]]) -> list[Given]:
-    return [
-        Given({name: _value(value) for name, value in each.items()}, f"/inputs/{index}")
-        for index, each in enumerate(inputs)
-    ]
-
-
-def _value(value: ValueIn) -> Value:
-    match value:
-        case AssetIn(asset=asset_id):
-            return AssetRef(asset_id)
-        case PackedIn(base64=content, shape=shape):
-            return Packed(content, tuple(shape))
-        case _:
-            return value
-
-
 def _texts(sent: str | Sequence[str] | None, manifest: Manifest) -> list[Given]:
     """OpenAI's `input`, which has texts only."""
     texts = [each.name for each in manifest.inputs if each.kind == "text"]
@@ -129,24 +116,3 @@ def _texts(sent: str | Sequence[str] | None, manifest: Manifest) -> list[Given]:
     if isinstance(sent, str):
         return [Given({texts[0]: sent}, "/input", is_bare=True)]
     return [Given({texts[0]: each}, f"/input/{index}", is_bare=True) for index, each in enumerate(sent or ())]
-
-
-def _seen(sample: Sample, manifest: Manifest) -> dict[str, list[str]]:
-    names = [each.name for each in manifest.inputs]
-    return {
-        "modalities": [name for name in names if name in sample.arrays],
-        "missing": [name for name in names if name not in sample.arrays],
-        "truncated": list(sample.truncated),
-    }
-
-
-def _usage(samples: Sequence[Sample], manifest: Manifest) -> dict[str, int]:
-    kinds = {each.name: each.kind for each in manifest.inputs}
-    arrays = [(kinds[name], array) for sample in samples for name, array in sample.arrays.items()]
-    tokens = sum(len(array) for kind, array in arrays if kind == "text")
-    return {
-        "inputs": len(samples),
-        "images": sum(kind == "image" for kind, _ in arrays),
-        "prompt_tokens": tokens,
-        "total_tokens": tokens,
-    }

@@ -17,8 +17,9 @@ from models_store.store import ModelStore, StoreError, UnknownModelError
 from service.db import take_turns
 from service.errors import ConflictError, InvalidError, NotFoundError, UnavailableError
 from service.paging import cursor_of, place_of
+from service.schemas.heads import HeadOut
 from service.schemas.models import AliasOut, ModelOut
-from service.tables import Alias, Model, utc_now
+from service.tables import Alias, Model, ModelHead, utc_now
 
 
 def publish(
@@ -89,7 +90,12 @@ def told(session: Session, models: Sequence[Model]) -> list[ModelOut]:
     names: dict[str, list[str]] = {model.digest: [] for model in models}
     for alias in session.scalars(select(Alias).where(Alias.digest.in_(list(names))).order_by(Alias.alias)):
         names[alias.digest].append(alias.alias)
-    return [ModelOut.of(model, names[model.digest]) for model in models]
+    heads: dict[str, list[HeadOut]] = {model.digest: [] for model in models}
+    for head in session.scalars(
+        select(ModelHead).where(ModelHead.digest.in_(list(heads))).order_by(ModelHead.task)
+    ):
+        heads[head.digest].append(HeadOut.of(head))
+    return [ModelOut.of(model, names[model.digest], heads[model.digest]) for model in models]
 
 
 def aliases(session: Session) -> list[AliasOut]:

@@ -109,6 +109,8 @@ class Job(Base):
     source_job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"), index=True)
     """The training that a probe or an export builds on."""
     cloned_from_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
+    after_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"), index=True)
+    """The job that must have succeeded before this one starts; it cannot be removed as long as this one is there."""
 
     queue: Mapped[str] = mapped_column(String(16))
     priority: Mapped[int] = mapped_column(default=0)
@@ -175,7 +177,7 @@ class JobEvent(Base):
     seq: Mapped[int] = mapped_column(primary_key=True)
     at: Mapped[datetime] = mapped_column(default=utc_now)
     type: Mapped[str] = mapped_column(String(20))
-    """state, started, checkpoint, result, exported or message. Progress is not kept: the job has the latest."""
+    """state, started, checkpoint, result, head, exported or message. Progress is not kept: the job has the latest."""
     level: Mapped[str] = mapped_column(String(10), default="info")
     text: Mapped[str] = mapped_column(Text, default="")
     data: Mapped[dict[str, Any]] = mapped_column(default=dict)
@@ -325,6 +327,23 @@ class Alias(Base):
     updated_at: Mapped[datetime] = mapped_column(default=utc_now, onupdate=utc_now)
 
 
+class ModelHead(Base):
+    """A probe head that is attached to a model. The files are the store's, and so is the pointer by which it is served;
+    this row is for lists and lineage."""
+
+    __tablename__ = "model_heads"
+
+    digest: Mapped[str] = mapped_column(ForeignKey("models.digest", ondelete="CASCADE"), primary_key=True)
+    task: Mapped[str] = mapped_column(String(100), primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64))
+    """Of the head's manifest."""
+    probe_job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"), index=True)
+    manifest: Mapped[dict[str, Any]]
+    """Without the names of its outputs, of which there may be very many."""
+    attached_by: Mapped[str] = mapped_column(default="local")
+    attached_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
 class Dataset(Base):
     """A dataset a user registered. The built-in ones are in `training.spec.DATASETS` and need no row."""
 
@@ -412,8 +431,43 @@ class ApiKey(Base):
     last_used_at: Mapped[datetime | None]
 
 
+class Replication(Base):
+    """A published table, or a part of it, asked for as one. Written by `service.replications`."""
+
+    __tablename__ = "replications"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    table: Mapped[str] = mapped_column(String(100))
+    request: Mapped[dict[str, Any]]
+    """What was asked for, with its rows, columns and seeds spelt out."""
+    created_by: Mapped[str] = mapped_column(default="local")
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    cancelled_at: Mapped[datetime | None]
+    """When nobody wanted it any more, and jobs of its own were cancelled; a retry forgets it."""
+
+
+class ReplicationCell(Base):
+    """One training of a replication, and the probe of it."""
+
+    __tablename__ = "replication_cells"
+
+    replication_id: Mapped[str] = mapped_column(
+        ForeignKey("replications.id", ondelete="CASCADE"), primary_key=True
+    )
+    row: Mapped[str] = mapped_column(String(100), primary_key=True)
+    preset_row: Mapped[str] = mapped_column(String(100), primary_key=True)
+    """All columns of the table with these presets are read off the same training."""
+    seed: Mapped[int] = mapped_column(primary_key=True)
+    train_job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"), index=True)
+    train_made: Mapped[bool] = mapped_column(default=False)
+    """Made for this replication; else it was there before."""
+    probe_job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"), index=True)
+    probe_made: Mapped[bool] = mapped_column(default=False)
+
+
 class IdempotencyKey(Base):
-    """The answer to a POST that may be sent again. Written in the same transaction as what it created."""
+    """The answer to a POST that may be sent again. Written in the same transaction as what it created: a job or a
+    replication."""
 
     __tablename__ = "idempotency_keys"
 
@@ -421,5 +475,6 @@ class IdempotencyKey(Base):
     key: Mapped[str] = mapped_column(primary_key=True)
     fingerprint: Mapped[str] = mapped_column(String(64))
     """sha256 of method, path and body."""
-    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    replication_id: Mapped[str | None] = mapped_column(ForeignKey("replications.id", ondelete="CASCADE"))
     created_at: Mapped[datetime] = mapped_column(default=utc_now, index=True)

@@ -101,6 +101,15 @@ class Result(_Event):
     `ci95`, the ends of the bootstrap's 95 % interval; `confusion`, samples by their class and the predicted one."""
 
 
+class HeadKept(_Event):
+    """A task's fitted probe stands complete in RUN_DIR/heads."""
+
+    type: Literal["head"] = "head"
+    task: str
+    sha256: str
+    """Of its manifest, and so of all of it."""
+
+
 class Exported(_Event):
     """A model bundle stands complete in RUN_DIR/export."""
 
@@ -136,7 +145,7 @@ class Done(_Event):
 
 
 Event = Annotated[
-    Started | Progress | Metrics | CheckpointSaved | Result | Exported | Message | Unusable | Done,
+    Started | Progress | Metrics | CheckpointSaved | Result | HeadKept | Exported | Message | Unusable | Done,
     Field(discriminator="type"),
 ]
 EVENT: TypeAdapter[Event] = TypeAdapter(Event)

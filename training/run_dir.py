@@ -5,6 +5,7 @@
             train.log              out: what the runner printed
             checkpoints/step_…/    out: weights and training state, see `training.checkpoint`
             export/                out: model.onnx, manifest.json, tokenizer.json
+            heads/                 out: the fitted probes of a probe run, see `models_store.heads`
             lock                   held while a runner works here
 
 A run directory is named after its job, and runs that build on another run find it beside their own. Everything here
@@ -66,6 +67,10 @@ class RunDir:
     @property
     def export(self) -> Path:
         return self.path / "export"
+
+    @property
+    def heads(self) -> Path:
+        return self.path / "heads"
 
     def sibling(self, name: str) -> RunDir:
         """The run called `name` beside this one. Raises ValueError unless it is a plain name."""

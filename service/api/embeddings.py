@@ -13,10 +13,17 @@ from service import embeddings
 from service.auth import require
 from service.deps import ResourcesDep
 from service.schemas.embeddings import EmbeddingList, EmbeddingRequest, Finish, Reference
+from service.schemas.predictions import PredictedEmbeddingList
 
 router = APIRouter(prefix="/v1", tags=["embeddings"], dependencies=[Depends(require("infer"))])
 
 ANSWERS: dict[int | str, dict[str, Any]] = {200: {"model": EmbeddingList, "description": "The embeddings"}}
+WITH_HEADS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "model": EmbeddingList | PredictedEmbeddingList,
+        "description": "The embeddings, with predictions where `heads` were named",
+    }
+}
 MODALITIES: dict[str, Any] = {
     "parameters": [
         {
@@ -64,7 +71,7 @@ async def embedding_of_one_sample(
     allows it.
     """
     values = [(name, value) for name, value in request.query_params.multi_items() if name not in OWN]
-    answer = await _unless_gone(request, embeddings.embed_one(resources.inference, model, values, form))
+    answer = await unless_gone(request, embeddings.embed_one(resources.inference, model, values, form))
     # A name may mean another model tomorrow; a version never does.
     answer.headers["Cache-Control"] = (
         "private, max-age=86400" if FIXED.fullmatch(model) else "private, no-cache"
@@ -72,19 +79,20 @@ async def embedding_of_one_sample(
     return answer
 
 
-@router.post("/embeddings", responses=ANSWERS, response_class=Response)
+@router.post("/embeddings", responses=WITH_HEADS, response_class=Response)
 async def embeddings_of_samples(
     request: Request, resources: ResourcesDep, body: EmbeddingRequest
 ) -> Response:
     """One vector per sample, in the order of the inputs, normalised to length 1 unless `normalize` is false.
 
     `dimensions` keeps the first numbers and normalises again. If any input is bad, the request is refused and each
-    bad input is named by its pointer. OpenAI's `{model, input}` works for models with one text modality.
+    bad input is named by its pointer. OpenAI's `{model, input}` works for models with one text modality. With `heads`,
+    what these say of each sample stands beside its vector, from the same pass through the network.
     """
-    return await _unless_gone(request, embeddings.embed(resources.inference, resources.settings, body))
+    return await unless_gone(request, embeddings.embed(resources.inference, resources.settings, body))
 
 
-async def _unless_gone(request: Request, work: Coroutine[Any, Any, bytes]) -> Response:
+async def unless_gone(request: Request, work: Coroutine[Any, Any, bytes]) -> Response:
     """The answer, unless the client leaves before: then what is not computed yet will not be."""
     answer = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_gone(request))

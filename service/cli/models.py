@@ -1,4 +1,4 @@
-"""`fusebox models` and `fusebox embed`: what is published, and the embedding of one sample."""
+"""`fusebox models` and `fusebox embed`: what is published, its heads, and the embedding of one sample."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from rich.table import Table
 from service.cli.terminal import ApiKey, Server, connect, out, print_table
 from service.client import DEFAULT_SERVER, Client, ClientError, Json
 
+ANSWERS = {"class": "classes", "multilabel": "labels", "regression": "numbers"}
 app = typer.Typer(help="List published models and name them.", no_args_is_help=True)
+Wanted = Annotated[str, typer.Argument(metavar="MODEL", help="Name, name@version, alias or digest.")]
 Given = Annotated[
     list[str] | None,
     typer.Option("--input", metavar="MODALITY=FILE", help="Any modality of the model, by its name."),
@@ -44,7 +46,7 @@ def list_models(server: Server = DEFAULT_SERVER, api_key: ApiKey = None) -> None
 
 @app.command()
 def show(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name, name@version, alias or digest.")],
+    model: Wanted,
     server: Server = DEFAULT_SERVER,
     api_key: ApiKey = None,
 ) -> None:
@@ -69,6 +71,49 @@ def show(
     }
     for name, fact in facts.items():
         out.print(f"{name:9} {fact}", highlight=False, markup=False, soft_wrap=True)
+    if found["heads"]:
+        _print_heads(found["heads"])
+
+
+@app.command(name="heads")
+def list_heads(model: Wanted, server: Server = DEFAULT_SERVER, api_key: ApiKey = None) -> None:
+    """List the probe heads of a model, with what each is worth."""
+    with connect(server, api_key) as client:
+        heads = client.heads(model)["data"]
+    if heads:
+        _print_heads(heads)
+    else:
+        out.print(
+            f"No heads yet. Attach those of a probe: fusebox models attach {model} PROBE",
+            highlight=False,
+            markup=False,
+        )
+
+
+@app.command()
+def attach(
+    model: Wanted,
+    probe: Annotated[str, typer.Argument(metavar="PROBE", help="Id of a probe of the model's checkpoint.")],
+    task: Annotated[list[str] | None, typer.Option(help="Of this task only; may be repeated.")] = None,
+    server: Server = DEFAULT_SERVER,
+    api_key: ApiKey = None,
+) -> None:
+    """Attach the heads of a probe, in the place of those that the model has for the same tasks."""
+    with connect(server, api_key) as client:
+        _print_heads(client.attach_heads(model, probe, task)["data"])
+
+
+@app.command()
+def detach(
+    model: Wanted,
+    task: Annotated[str, typer.Argument(help="The task whose head shall answer no more.")],
+    server: Server = DEFAULT_SERVER,
+    api_key: ApiKey = None,
+) -> None:
+    """Take a head off a model."""
+    with connect(server, api_key) as client:
+        client.detach_head(model, task)
+    out.print(f"{model} has no head for {task} any more", highlight=False, markup=False)
 
 
 @app.command()
@@ -139,6 +184,17 @@ def _numbers(file: Path) -> Any:
     with np.errstate(over="ignore"):
         content = np.ascontiguousarray(array, dtype="<f4").tobytes()
     return {"base64": base64.b64encode(content).decode(), "shape": list(array.shape)}
+
+
+def _print_heads(heads: list[Json]) -> None:
+    table = Table("head", "answers", "score", "95 %", "protocol", "probe", box=None, pad_edge=False)
+    for head in heads:
+        score = "" if head["value"] is None else f"{head['metric']} {head['value']:.4g}"
+        interval = "" if head["ci95"] is None else "{:.4g} … {:.4g}".format(*head["ci95"])
+        answers = f"{head['outputs']} {ANSWERS[head['type']]}"
+        cells = (head["task"], answers, score, interval, head["protocol"], head["probe_job_id"])
+        table.add_row(*map(escape, cells))
+    print_table(table)
 
 
 def _shape(wanted: Json) -> str:

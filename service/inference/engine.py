@@ -17,11 +17,14 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from models_store.heads import Head
 from models_store.manifest import Manifest, SequenceInput, TableInput
 from models_store.store import ModelStore
 from service.errors import Fault, InvalidError, OverloadedError, UnavailableError
 from service.inference.batcher import Batcher
+from service.inference.heads import Heads
 from service.inference.models import Models
+from service.inference.predict import Prediction, predict
 from service.inference.prepare import Given, Sample, prepare
 from service.inference.served import Served, on_gpu
 from service.settings import Settings
@@ -61,6 +64,7 @@ class InferenceEngine:
     def start(self) -> None:
         threads = self._settings.inference_threads or len(os.sched_getaffinity(0))
         self.models = Models(self._store, self._settings.max_models)
+        self.heads = Heads(self._store)
         self.batcher = Batcher(threads, MAX_BATCH_GPU if on_gpu() else MAX_BATCH_CPU)
         self._preparing = ThreadPoolExecutor(max(2, threads), "fusebox-prepare")
 
@@ -69,6 +73,7 @@ class InferenceEngine:
         self._preparing.shutdown(cancel_futures=True)
         self.batcher.stop()
         self.models.close()
+        self.heads.close()
 
     async def find(self, reference: str) -> Found:
         """Raises NotFoundError for an unknown model, UnavailableError for one that cannot be used."""
@@ -87,6 +92,11 @@ class InferenceEngine:
         if beyond:
             raise _not_finite(found.manifest, beyond, len(inputs))
         return samples, vectors
+
+    async def predict(self, head: Head, vectors: NDArray[np.float32], top: int | None) -> list[Prediction]:
+        """What a head says of embeddings (B, D) as the network gives them. Raises UnavailableError."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._preparing, predict, head, vectors, top)
 
     async def _prepared(self, found: Found, inputs: Sequence[Given]) -> list[Sample]:
         loop = asyncio.get_running_loop()

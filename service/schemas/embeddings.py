@@ -7,8 +7,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
+from service.schemas.heads import MOST_TASKS, Task
+
 MOST_INPUTS, MOST_MODALITIES = 10_000, 16
 """Beyond these nobody counts what else is wrong."""
+Top = Annotated[int, Field(strict=True, ge=1)] | None
 Reference = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -108,13 +111,19 @@ class EmbeddingRequest(Finish):
     allows it; one at least is needed."""
     input: str | Annotated[list[str], Field(min_length=1, max_length=MOST_INPUTS)] | None = None
     """One text or several."""
+    heads: Annotated[list[Task], Field(min_length=1, max_length=MOST_TASKS)] | None = None
+    """Tasks whose heads are asked as well, as POST /v1/predictions does."""
+    top: Top = None
+    """Of the classes or labels of `heads`, tell so many of the most probable."""
     user: str | None = None
     """Accepted for OpenAI's clients, and not looked at."""
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> Self:
+    def _fits_together(self) -> Self:
         if (self.inputs is None) == (self.input is None):
             raise PydanticCustomError("one_of_inputs_and_input", "give `inputs`, or `input`, and not both")
+        if self.top is not None and self.heads is None:
+            raise PydanticCustomError("top_without_heads", "`top` is of `heads`; name heads, or leave it out")
         return self
 
 

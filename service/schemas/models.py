@@ -8,6 +8,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.paging import MAX_CHARS
+from service.schemas.heads import HeadOut
 from service.tables import Alias, Model
 
 AliasName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
@@ -36,12 +37,16 @@ class ModelOut(BaseModel):
     """The training that it comes from."""
     manifest: dict[str, Any]
     """Inputs, output, where the weights come from, and how near ONNX came to torch."""
+    heads: list[HeadOut]
+    """Probes that are attached to it, which POST /v1/predictions asks."""
     created_at: datetime
 
     @classmethod
-    def of(cls, model: Model, aliases: list[str]) -> Self:
-        columns = {name: getattr(model, name) for name in cls.model_fields if name != "aliases"}
-        return cls.model_validate({**columns, "aliases": aliases})
+    def of(cls, model: Model, aliases: list[str], heads: list[HeadOut]) -> Self:
+        columns = {
+            name: getattr(model, name) for name in cls.model_fields if name not in ("aliases", "heads")
+        }
+        return cls.model_validate({**columns, "aliases": aliases, "heads": heads})
 
 
 class ModelPage(BaseModel):

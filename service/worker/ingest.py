@@ -21,6 +21,7 @@ from training.events import (
     Done,
     Event,
     Exported,
+    HeadKept,
     Message,
     Metrics,
     Progress,
@@ -109,6 +110,9 @@ class Ingest:
                 _keep_checkpoint(session, job, event)
             case Result():
                 _keep_result(session, job, event)
+            case HeadKept():
+                text = f"{event.task}: the probe is kept and can be attached to a model"
+                leases.tell(session, job, "head", text, task=event.task, sha256=event.sha256)
             case Exported():
                 self._publish(session, job)
             case Message():

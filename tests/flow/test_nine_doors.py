@@ -88,6 +88,13 @@ def test_from_a_request_to_an_embedding(client: Client, fusebox: LocalService, t
     assert vectors[0] != vectors[1] != vectors[2] != vectors[0]
     assert pair["checkpoint_sha256"] == model["manifest"]["source"]["checkpoint_sha256"]
 
+    (head,) = client.attach_heads("walk", probe["id"])["data"]
+    assert head["value"] == group["mean"]
+    (told,) = client.predict("prod", [{"image": {"asset": image}, "text": "a handwritten seven"}])["data"]
+    assert math.isclose(sum(told["predictions"]["digit"]["probabilities"].values()), 1, abs_tol=1e-9)
+    client.detach_head("walk@1", "digit")
+    assert client.model("walk")["heads"] == []
+
     log = httpx.get(f"{fusebox.url}/v1/jobs/{training['id']}/logs").text
     assert "succeeded" in log
     assert httpx.get(f"{fusebox.url}/").status_code == 200

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from models_store.files import Files
 from models_store.store import DamagedModelError, ModelStore, StoreError, UnknownModelError
 from tests.models_store.bundles import bundle, manifest
 
@@ -67,15 +68,17 @@ def test_a_publisher_that_dies_before_the_manifest_leaves_no_model(store: ModelS
     class PowerCut(BaseException):
         pass
 
-    class DiesAtTheManifest(ModelStore):
-        def _put(self, path: str, content: bytes) -> None:
+    class DiesAtTheManifest(Files):
+        def write(self, path: str, content: bytes) -> None:
             if path.startswith("manifests/"):
                 raise PowerCut
-            super()._put(path, content)
+            super().write(path, content)
 
     folder = bundle(tmp_path / "export")
+    dying = ModelStore(str(tmp_path / "store"))
+    dying.files = DiesAtTheManifest(str(tmp_path / "store"))
     with pytest.raises(PowerCut):
-        DiesAtTheManifest(str(tmp_path / "store")).publish(folder)
+        dying.publish(folder)
     assert blob(tmp_path / "store", b"weights").exists()
     assert store.digests() == []
     assert store.resolve(store.publish(folder)) == store.digests()[0]

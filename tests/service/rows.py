@@ -6,10 +6,13 @@ from typing import Any
 
 from fastapi.testclient import TestClient
 
+from models_store.heads import HeadManifest, write_head
 from service import jobs, leases, requests
 from service.db import Sessions, transaction
 from service.leases import Ending, Lease, Worker
+from service.settings import Settings
 from service.tables import Checkpoint, Job, ProbeResult, utc_now
+from training.run_dir import RunDir
 
 SPEC: dict[str, Any] = {
     "dataset": {"name": "digits", "n_pairs": 256},
@@ -89,3 +92,24 @@ def scored(
             probe = jobs.create(session, requests.checked(session, "probe", spec), actor="tests").id
         session.add(ProbeResult(job_id=probe, model_job_id=training, value=value, **given))
     return probe
+
+
+def probed(
+    sessions: Sessions,
+    settings: Settings,
+    training: str,
+    *heads: tuple[bytes, bytes],
+    state: str = "succeeded",
+) -> str:
+    """A probe of the training's last checkpoint that has kept these heads. Returns its id."""
+    with transaction(sessions) as session:
+        if session.get(Checkpoint, (training, 16)) is None:
+            session.add(Checkpoint(job_id=training, step=16, epoch=0, path="", sha256="", size_bytes=0))
+            session.flush()
+        job = jobs.create(session, requests.checked(session, "probe", {"run": training}), actor="tests")
+        job.state = state
+        for content, weights in heads:
+            manifest = HeadManifest.model_validate_json(content)
+            sha256 = write_head(RunDir(settings.runs_dir / job.id).heads, manifest, weights)
+            leases.tell(session, job, "head", "kept", task=manifest.task, sha256=sha256)
+        return job.id

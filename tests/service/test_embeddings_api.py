@@ -216,7 +216,8 @@ def test_every_bad_input_is_named_at_once(client: TestClient) -> None:
         ({"model": "captions", "inputs": [{"text": "x"}], "dimensions": 0}, "/dimensions"),
         ({"model": "captions", "inputs": [{"text": "x"}], "dimensions": 17}, "/dimensions"),
         ({"model": "captions", "inputs": [{"text": "x"}], "encoding_format": "int8"}, "/encoding_format"),
-        ({"model": "captions", "inputs": [{"text": "x"}], "heads": ["digit"]}, "/heads"),
+        ({"model": "captions", "inputs": [{"text": "x"}], "heads": ["digit"]}, "/heads/0"),
+        ({"model": "captions", "inputs": [{"text": "x"}], "head": "digit"}, "/head"),
     ],
 )
 def test_a_malformed_request_is_pointed_at(client: TestClient, body: dict[str, Any], pointer: str) -> None:
@@ -425,9 +426,13 @@ def test_our_own_client_uploads_and_embeds(client: TestClient, tmp_path: Path) -
 
 def test_the_apis_description_knows_what_comes_back(app: FastAPI) -> None:
     paths = app.openapi()["paths"]
-    for method in ("get", "post"):
-        answer = paths["/v1/embeddings"][method]["responses"]["200"]["content"]["application/json"]
-        assert answer["schema"]["$ref"].endswith("/EmbeddingList")
+    got, posted = (
+        paths["/v1/embeddings"][method]["responses"]["200"]["content"]["application/json"]["schema"]
+        for method in ("get", "post")
+    )
+    assert got["$ref"].endswith("/EmbeddingList")
+    schemas = [each["$ref"].rpartition("/")[2] for each in posted["anyOf"]]
+    assert schemas == ["EmbeddingList", "PredictedEmbeddingList"]
     names = [each["name"] for each in paths["/v1/embeddings"]["get"]["parameters"]]
     assert names == ["model", "encoding_format", "dimensions", "normalize", "modalities"]
     assert set(paths["/v1/assets"]["post"]["requestBody"]["content"]) > {"multipart/form-data", "image/png"}

@@ -1,12 +1,17 @@
-"""Probe a trained representation: `python -m training probe RUN_DIR`, with a ProbeSpec in RUN_DIR/spec.json."""
+"""Probe a trained representation: `python -m training probe RUN_DIR`, with a ProbeSpec in RUN_DIR/spec.json.
+
+Out come results, and the fitted probes themselves in RUN_DIR/heads.
+"""
 
 from __future__ import annotations
 
 import math
+import shutil
 
 import torch
 from torch import Tensor
 
+from models_store.heads import MAIN
 from training import checkpoint
 from training.data import Data, Split, load_for
 from training.errors import DataError
@@ -14,12 +19,11 @@ from training.events import Detail, Result
 from training.methods import Method, build_method
 from training.probe.feature_cache import cached
 from training.probe.features import Embedded, crops_at_random, embed_split
+from training.probe.heads import Probed, keep_head
 from training.probe.linear import Choice, Recipe, choose, fit_chosen, require_finite
 from training.probe.scores import MOST_CLASSES, Estimate, chance, confusion, estimates
 from training.runner import Run, use_threads
 from training.spec import ProbeSpec, Task, TrainSpec
-
-CHOSEN_BY = {"class": "macro_accuracy", "multilabel": "f1_macro", "regression": "mse"}
 
 
 def work(run: Run) -> int:
@@ -45,10 +49,13 @@ def work(run: Run) -> int:
         run.progress("choosing strengths", len(choices), steps)
     everything = train.and_also(val)
     probes = fit_chosen(everything, tasks, choices, spec.penalty)
+    probed = Probed(spec, found.meta, n_train=len(everything.x), n_test=len(test.x))
+    shutil.rmtree(run.dir.heads, ignore_errors=True)
     for done, task in enumerate(tasks, start=len(tasks)):
         run.heed_stop(done)
         outputs = probes[task.name](test.x)
-        for metric, score, details in judged(run, task, outputs, test.labels[task.name], spec.seed):
+        scores = judged(run, task, outputs, test.labels[task.name], spec.seed)
+        for metric, score, details in scores:
             run.tell(
                 Result(
                     model_job_id=spec.run,
@@ -66,6 +73,7 @@ def work(run: Run) -> int:
                     details={**about(task, choices[task.name]), "n_train": len(everything.x), **details},
                 )
             )
+        keep_head(run, probed, task, probes[task.name], {metric: score for metric, score, _ in scores})
         run.progress("scoring", done + 1, steps)
     return steps
 
@@ -113,7 +121,7 @@ def judged(
 def about(task: Task, choice: Choice) -> dict[str, Detail]:
     """How the probe was chosen."""
     strength = "alpha" if task.type == "regression" else "cost"
-    return {strength: choice.strength, f"selection_{CHOSEN_BY[task.type]}": abs(choice.score)}
+    return {strength: choice.strength, f"selection_{MAIN[task.type]}": abs(choice.score)}
 
 
 def chosen_tasks(trained: TrainSpec, names: tuple[str, ...] | None) -> tuple[Task, ...]:

@@ -15,10 +15,12 @@ from typer.testing import CliRunner
 from models_store.store import ModelStore
 from service import models
 from service.cli import app
+from service.client import Client
 from service.db import make_engine, make_sessions, migrate, transaction
 from service.up import LocalService
+from tests.models_store.bundles import head
 from tests.service.inference.measured import exported
-from tests.service.rows import trained
+from tests.service.rows import probed, trained
 from tests.service.test_client_and_cli import refusal
 from tests.service.test_up import local
 
@@ -37,6 +39,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with transaction(sessions) as session:
         store = ModelStore(settings.models_url)
         models.publish(session, store, exported(folder / "bundle"), job_id=job_id, train_job_id=job_id)
+    kept = head(np.eye(6, 2), task="kind"), head(np.eye(6, 1), task="size", type="regression", scores={})
+    probed(sessions, settings, job_id, *kept)
     engine.dispose()
     with LocalService(settings, workers=0) as service:
         yield service.url
@@ -108,3 +112,22 @@ def test_an_array_of_words_is_one_line(server: str, tmp_path: Path) -> None:
 
 def test_a_model_that_is_not_there_is_one_line(server: str) -> None:
     assert "measured@1" in refusal("models", "show", "nothing", FUSEBOX_SERVER=server)
+
+
+def test_heads_are_attached_listed_and_detached(server: str) -> None:
+    with Client(server) as client:
+        (probe,) = (job["id"] for job in client.jobs(kind="probe")["data"])
+    assert "No heads yet" in said(server, "models", "heads", "measured")
+    shown = said(server, "models", "attach", "measured", probe, "--task", "kind")
+    assert "kind 2 classes macro_accuracy 0.9 0.85 … 0.95 strict job_2" in shown
+    assert "size" not in shown
+    said(server, "models", "attach", "measured@1", probe)
+    listed = said(server, "models", "heads", "measured")
+    assert "kind 2 classes" in listed
+    assert "size 1 numbers" in listed
+    assert "kind 2 classes" in said(server, "models", "show", "measured")
+    assert "no head for kind any more" in said(server, "models", "detach", "measured", "kind")
+    assert "kind" not in said(server, "models", "heads", "measured")
+    assert "has no head 'kind'; it has size" in refusal(
+        "models", "detach", "measured", "kind", FUSEBOX_SERVER=server
+    )

@@ -6,9 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from models_store.heads import Head, opened, read_head
 from tests.training.runs import done, made, of_type, small
-from training.events import Done, Message, Result
+from training import checkpoint
+from training.data import load_for
+from training.events import Done, HeadKept, Message, Result
+from training.probe.features import embed_split
+from training.probe.job import restored
+from training.probe.scores import value_of
 from training.registration.found import Found, Ledger, same_for_all
 from training.registration.shelf import keep
 from training.run_dir import EXIT_FAILED, RunDir
@@ -137,6 +144,7 @@ def registered(datasets_dir: Path) -> Registered:
         splits=same_for_all(
             {"train": np.arange(200), "val": np.arange(200, 300), "test": np.arange(300, 400)}
         ),
+        classes={"kind": ("red", "green", "blue"), "tags": ("a", "b", "c", "d")},
         ledger=Ledger(lambda _event: None),
         files=[],
     )
@@ -186,3 +194,54 @@ def test_with_validation_samples_the_probe_is_fitted_on_them_too(of_all_types: R
 def test_a_score_that_is_not_defined_on_the_test_samples_is_said_and_left_out(of_all_types: RunDir) -> None:
     warnings = [each.text for each in of_type(of_all_types, Message) if each.level == "warning"]
     assert warnings == ["task seldom: its test samples do not differ, so there is no roc_auc"]
+
+
+def heads(run_dir: RunDir) -> dict[str, Head]:
+    """As the run told them."""
+    told = of_type(run_dir, HeadKept)
+    return {each.task: opened(*read_head(run_dir.heads, each.task, each.sha256)) for each in told}
+
+
+def test_each_probe_is_kept_as_a_head_that_says_what_it_is(trained: RunDir, probed: RunDir) -> None:
+    kept = heads(probed)
+    assert list(kept) == ["share", "unique1", "unique2", "synergy"]
+    found = checkpoint.choose(trained, "last")
+    for each in results(probed, "macro_accuracy"):
+        head = kept[each.task].manifest
+        assert (head.type, head.family, head.embedding_dim) == ("class", each.family, 16)
+        assert (head.outputs, head.names, head.metric) == (
+            10 if "unique" in each.task else 2,
+            None,
+            "macro_accuracy",
+        )
+        score = head.scores["macro_accuracy"]
+        assert (score.value, score.chance) == (each.value, each.chance)
+        assert list(score.ci95 or ()) == each.details["ci95"]
+        source = head.source
+        assert (source.probe_job_id, source.job_id, source.step) == ("probe", "model", 24)
+        assert source.checkpoint_sha256 == found.meta.sha256["model.safetensors"]
+        assert (source.cost, source.n_train, source.n_test) == (each.details["cost"], 10_000, 4_000)
+
+
+def test_a_head_gives_the_scores_of_the_probe_that_it_is(of_all_types: RunDir) -> None:
+    found = checkpoint.choose(of_all_types.sibling("model"), "last")
+    dataset = found.meta.spec.dataset
+    data = load_for(found.meta.spec, of_all_types.path.parent / "datasets")
+    x = embed_split(restored(found, data), dataset, data, data.probe_test, "strict")
+    tasks = {task.name: task for task in dataset.tasks}
+    kept = heads(of_all_types)
+    assert list(kept) == ["kind", "seldom", "tags", "size"]
+    for each in results(of_all_types):
+        outputs = torch.from_numpy(x.numpy() @ kept[each.task].weight + kept[each.task].bias)
+        truth = data.probe_test.labels[each.task]
+        assert value_of(tasks[each.task], each.metric, outputs, truth) == pytest.approx(each.value, abs=1e-6)
+
+
+def test_a_head_knows_what_its_classes_are_called(of_all_types: RunDir) -> None:
+    names = {task: head.manifest.names for task, head in heads(of_all_types).items()}
+    assert names == {
+        "kind": ("red", "green", "blue"),
+        "seldom": ("0", "1"),
+        "tags": ("a", "b", "c", "d"),
+        "size": None,
+    }
