@@ -82,7 +82,7 @@ class Client:
     def submit(
         self, kind: str, spec: Json, *, dry_run: bool = False, key: str | None = None, **rest: Any
     ) -> Json:
-        """The new job, or with `dry_run` what would run. `rest`: name, tags, priority, max_attempts."""
+        """The new job, or with `dry_run` what would run. `rest`: preset, name, tags, priority, max_attempts, after."""
         headers = {"Idempotency-Key": key} if key else {}
         query = {"dry_run": "true"} if dry_run else {}
         return self._json(
@@ -120,12 +120,48 @@ class Client:
         except httpx.RequestError as cause:
             raise UnreachableError(self.server, cause) from cause
 
+    def attempts(self, job_id: str) -> Json:
+        """Which workers have tried it, and how each attempt ended."""
+        return self._json("GET", f"/v1/jobs/{_part(job_id)}/attempts")
+
     def job_results(self, job_id: str) -> Json:
         """What a probe has measured."""
         return self._json("GET", f"/v1/jobs/{_part(job_id)}/results")
 
     def results(self, **filters: str) -> Json:
         return self._json("GET", "/v1/results", params=filters)
+
+    def results_text(self, **filters: str) -> str:
+        """The same as it is sent; `filters` may name a table, and the format to have it in."""
+        return self._answer("GET", "/v1/results", params=filters).text
+
+    def replicate(self, table: str, *, dry_run: bool = False, key: str | None = None, **rest: Any) -> Json:
+        """The new replication, or with `dry_run` what it would come to. `rest`: methods, columns, seeds, changes, probe,
+        tags, priority, max_attempts."""
+        headers = {"Idempotency-Key": key} if key else {}
+        query = {"dry_run": "true"} if dry_run else {}
+        return self._json(
+            "POST", "/v1/replications", json={"table": table, **rest}, params=query, headers=headers
+        )
+
+    def replications(self, **filters: str | int) -> Json:
+        """A page of replications, newest first. `filters`: table, limit, cursor."""
+        return self._json("GET", "/v1/replications", params=filters)
+
+    def replication(self, replication_id: str, *, results: bool = True) -> Json:
+        """Without `results`, only how far it is."""
+        return self._json("GET", f"/v1/replications/{_part(replication_id)}", params={"results": results})
+
+    def replication_table(self, replication_id: str, form: str) -> str:
+        """The table as its trainings fill it, as the server writes it: json, csv, markdown or latex."""
+        path = f"/v1/replications/{_part(replication_id)}/results"
+        return self._answer("GET", path, params={"format": form}).text
+
+    def cancel_replication(self, replication_id: str) -> Json:
+        return self._json("POST", f"/v1/replications/{_part(replication_id)}/cancel")
+
+    def retry_replication(self, replication_id: str) -> Json:
+        return self._json("POST", f"/v1/replications/{_part(replication_id)}/retry")
 
     def presets(self) -> Json:
         return self._json("GET", "/v1/presets")
@@ -175,6 +211,17 @@ class Client:
     def set_alias(self, alias: str, model: str) -> Json:
         return self._json("PUT", f"/v1/aliases/{_part(alias)}", json={"model": model})
 
+    def heads(self, model: str) -> Json:
+        return self._json("GET", f"/v1/models/{_part(model)}/heads")
+
+    def attach_heads(self, model: str, probe_job_id: str, tasks: list[str] | None = None) -> Json:
+        """Those of a probe of the model's checkpoint; all of them when no tasks are named."""
+        asked = {"probe_job_id": probe_job_id, **({"tasks": tasks} if tasks else {})}
+        return self._json("POST", f"/v1/models/{_part(model)}/heads", json=asked)
+
+    def detach_head(self, model: str, task: str) -> None:
+        self._answer("DELETE", f"/v1/models/{_part(model)}/heads/{_part(task)}")
+
     def upload(self, image: Path) -> Json:
         """Stores an image; `id` of the answer names it in later requests. Raises OSError when it cannot be read."""
         return self._json("POST", "/v1/assets", files={"file": (image.name, image.read_bytes())})
@@ -182,6 +229,10 @@ class Client:
     def embed(self, model: str, inputs: list[Json], **rest: Any) -> Json:
         """`inputs`: one object per sample, modality → text, base64 image or {"asset": id}, or numbers in lists."""
         return self._json("POST", "/v1/embeddings", json={"model": model, "inputs": inputs, **rest})
+
+    def predict(self, model: str, inputs: list[Json], **rest: Any) -> Json:
+        """What the model's heads say; `inputs` as for `embed`. `rest`: probe (a task or several), top."""
+        return self._json("POST", "/v1/predictions", json={"model": model, "inputs": inputs, **rest})
 
     def get_embedding(self, model: str, **modalities: str) -> Json:
         """The embedding of one sample of uploaded images and texts."""

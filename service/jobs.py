@@ -8,6 +8,9 @@
 
 `move` is the only place that changes a state. It compares and sets: of two processes that move a job at once one
 succeeds, and the other gets a ConflictError and has changed nothing. Workers' side of the life is `service.leases`.
+
+A job may wait for another: it starts once that one has succeeded, is cancelled when that one fails or is cancelled, and
+queued again when that one is retried. Rows are locked from the awaited job to those that wait for it, never back.
 """
 
 from __future__ import annotations
@@ -22,11 +25,12 @@ from service.bell import ring_later
 from service.db import new_id
 from service.errors import ConflictError, Fault, InvalidError, NotFoundError
 from service.paging import cursor_of, place_of
-from service.requests import Request, checked, checked_job, cloned_spec
+from service.requests import Request, checked, checked_job, cloned_spec, ended
 from service.schemas.jobs import CloneJob, JobOut, NewJob
-from service.tables import Attempt, Checkpoint, Job, JobEvent, JobTag, utc_now
+from service.tables import TERMINAL, Attempt, Checkpoint, Job, JobEvent, JobTag, utc_now
 from training.spec import Kind, spec_hash
 
+DEPENDENCY_FAILED = "dependency_failed"
 MOVES: Mapping[str, frozenset[str]] = {
     "queued": frozenset({"starting", "cancelled"}),
     "starting": frozenset({"running", "cancelling", "interrupted", "failed"}),
@@ -65,6 +69,7 @@ def create(
         seed=getattr(spec, "seed", trained.seed),
         source_job_id=request.source.id if request.source else None,
         cloned_from_id=cloned_from.id if cloned_from else None,
+        after_id=request.after.id if request.after else None,
         queue=request.queue,
         priority=priority,
         max_attempts=max_attempts,
@@ -95,11 +100,11 @@ def submit(session: Session, asked: NewJob, actor: str) -> Job:
 
 
 def clone(session: Session, job: Job, changes: CloneJob, actor: str) -> Job:
-    """A new job like `job`, except for the changes."""
+    """A new job like `job`, except for the changes. It waits for what `job` was to wait for."""
     kind = cast(Kind, job.kind)
     return create(
         session,
-        checked(session, kind, cloned_spec(job, changes.spec)),
+        checked(session, kind, cloned_spec(job, changes.spec), job.after_id),
         actor=actor,
         name=job.name if changes.name is None else changes.name,
         tags=tags_of(session, [job])[job.id] if changes.tags is None else changes.tags,
@@ -180,13 +185,25 @@ def cancel(session: Session, job: Job, actor: str) -> None:
 
 
 def retry(session: Session, job: Job, actor: str) -> None:
-    """Queues a failed or cancelled job again; it goes on from its last checkpoint. The job must be locked."""
+    """Queues a failed or cancelled job again, and what was cancelled because of it; it goes on from its last checkpoint.
+
+    The job must be locked: then whoever moves the one it waits for comes either before us or after us.
+    """
     if job.state not in ("failed", "cancelled"):
         raise ConflictError(
             "job_not_ended",
             f"only failed and cancelled jobs can be retried, and this one is {job.state}; "
             + ("clone it to run it again" if job.state == "succeeded" else "cancel it first"),
         )
+    awaited = job.after_id and session.get_one(Job, job.after_id, populate_existing=True)
+    if awaited and awaited.state in ("failed", "cancelled"):
+        raise ConflictError(
+            DEPENDENCY_FAILED, f"it waits for {awaited.id}, which {ended(awaited)}; retry that one first"
+        )
+    _queue_anew(session, job, actor)
+
+
+def _queue_anew(session: Session, job: Job, actor: str) -> None:
     move(
         session, job, "queued", actor=actor, reason=None, error=None, crashes=0, finished_at=None,
         cancel_requested_at=None, not_before=None, rung_at=utc_now(),
@@ -218,6 +235,29 @@ def move(
     session.add(
         JobEvent(job_id=job.id, seq=seq, type="state", text=text or job.error or to, data=data, actor=actor)
     )
+    if to in TERMINAL or was in TERMINAL:
+        for waiting in _waiting_for(session, job):
+            _follow(session, waiting, job)
+
+
+def _waiting_for(session: Session, job: Job) -> Sequence[Job]:
+    """Locked, and as they are then: one that is being made is there by now, since its maker has locked `job`."""
+    waiting = select(Job).where(Job.after_id == job.id).order_by(Job.id).with_for_update()
+    return session.scalars(waiting.execution_options(populate_existing=True)).all()
+
+
+def _follow(session: Session, job: Job, awaited: Job) -> None:
+    """What it means for a job that the one it waits for has ended, or is queued again."""
+    if awaited.state == "succeeded" and job.state == "queued":
+        job.rung_at = utc_now()
+        ring_later(session, job.id, job.queue)
+    elif awaited.state in ("failed", "cancelled") and job.state == "queued":
+        move(
+            session, job, "cancelled", reason=DEPENDENCY_FAILED, finished_at=utc_now(),
+            error=f"it waited for {awaited.id}, which {ended(awaited)}; retry that one, and this one is queued again",
+        )  # fmt: skip
+    elif awaited.state == "queued" and (job.state, job.reason) == ("cancelled", DEPENDENCY_FAILED):
+        _queue_anew(session, job, "system")
 
 
 def attempts(session: Session, job_id: str) -> list[Attempt]:

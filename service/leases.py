@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
-from sqlalchemy import or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, exists, or_, select
+from sqlalchemy.orm import Session, aliased
 
 from service import jobs
 from service.bell import ring_later
@@ -56,13 +56,12 @@ class Ending:
 
 
 def claim(sessions: Sessions, queues: Sequence[str], worker: Worker, lease_s: float) -> Lease | None:
-    """The most urgent queued job, oldest first among equals; None when there is nothing to do."""
+    """The most urgent of the jobs that may start, oldest first among equals; None when there is nothing to do."""
     with transaction(sessions) as session:
         now = utc_now()
         waiting = (
             select(Job)
-            .where(Job.state == "queued", Job.queue.in_(queues))
-            .where(or_(Job.not_before.is_(None), Job.not_before <= now))
+            .where(Job.queue.in_(queues), *may_start(now))
             .order_by(Job.priority.desc(), Job.id)
             .limit(1)
             .with_for_update(skip_locked=True)  # what another worker is about to take is no longer waiting
@@ -79,6 +78,17 @@ def claim(sessions: Sessions, queues: Sequence[str], worker: Worker, lease_s: fl
             Attempt(job_id=job.id, number=job.attempt, token=job.token, worker=worker.name, host=worker.host)
         )
         return Lease(job.id, job.kind, job.token, job.attempt)
+
+
+def may_start(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    """Conditions on queued jobs: no pause lasts any more, and what they wait for has succeeded."""
+    awaited = aliased(Job)
+    done = exists().where(awaited.id == Job.after_id, awaited.state == "succeeded")
+    return (
+        Job.state == "queued",
+        or_(Job.not_before.is_(None), Job.not_before <= now),
+        or_(Job.after_id.is_(None), done),
+    )
 
 
 def held(session: Session, lease: Lease) -> Job:

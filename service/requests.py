@@ -29,6 +29,8 @@ class Request:
     """The training's spec: its own, or that of the run it builds on."""
     source: Job | None
     """The training that a probe or an export builds on."""
+    after: Job | None = None
+    """The job that must have succeeded before this one starts; locked, so that it does not end before this one is stored."""
 
     @property
     def queue(self) -> str:
@@ -39,28 +41,35 @@ class Request:
         return self.spec.total_steps if isinstance(self.spec, TrainSpec) else None
 
 
-def checked(session: Session, kind: Kind, spec: Mapping[str, Any]) -> Request:
-    """Raises InvalidError with pointers below /spec, or ConflictError when the run cannot be built on (yet)."""
+def checked(session: Session, kind: Kind, spec: Mapping[str, Any], after: str | None = None) -> Request:
+    """Raises InvalidError with pointers below /spec, or ConflictError when the run cannot be built on (yet).
+
+    `after`: the id of a job to wait for. When that is the run to build on, its checkpoints may be yet to come.
+    """
     try:
         valid = SPECS[kind].model_validate(spec, context={"datasets": datasets.lookup(session)})
     except ValidationError as error:
         raise problems.invalid_spec(error, spec) from None
+    awaited = None if after is None else _awaited(session, after)
     if isinstance(valid, TrainSpec):
-        return Request(kind, valid, valid, None)
+        return Request(kind, valid, valid, None, awaited)
     source = _training(session, valid.run)
     trained = _spec_of(source)
     if isinstance(valid, ProbeSpec):
         _assert_tasks(trained, valid.tasks or ())
     if isinstance(valid, ExportSpec):
         _assert_no_alias(session, valid.name)
-    _assert_checkpoint(session, valid.run, valid.checkpoint)
-    return Request(kind, valid, trained, source)
+    if source is awaited and source.state != "succeeded" and isinstance(valid.checkpoint, str):
+        _assert_will_have(trained, valid.checkpoint)
+    else:
+        _assert_checkpoint(session, valid.run, valid.checkpoint)
+    return Request(kind, valid, trained, source, awaited)
 
 
 def checked_job(session: Session, asked: NewJob) -> Request:
     """The same for a request that may name a preset, which its spec is merged into. Also InvalidError for the preset."""
     if asked.preset is None:
-        return checked(session, asked.kind, asked.spec)
+        return checked(session, asked.kind, asked.spec, asked.after)
     preset = PRESETS.get(asked.preset)
     if preset is None or asked.kind != "train":
         close = get_close_matches(asked.preset, PRESETS, n=3) if preset is None else []
@@ -72,7 +81,7 @@ def checked_job(session: Session, asked: NewJob) -> Request:
             else f"there is no preset {asked.preset[:80]!r}; "
             + (f"perhaps {', '.join(close)}" if close else "list them with GET /v1/presets"),
         )
-    return checked(session, "train", merged(preset.spec, asked.spec))
+    return checked(session, "train", merged(preset.spec, asked.spec), asked.after)
 
 
 def dry_run(session: Session, asked: NewJob) -> CheckedJob:
@@ -83,6 +92,7 @@ def dry_run(session: Session, asked: NewJob) -> CheckedJob:
         spec=request.spec.model_dump(mode="json"),
         queue=request.queue,
         total_steps=request.total_steps,
+        after_id=request.after.id if request.after else None,
         spec_sha256=spec_hash(request.spec),
         duplicates=duplicates(session, request),
         warnings=warnings(request),
@@ -108,10 +118,15 @@ def warnings(request: Request) -> list[str]:
     """What is allowed, and may still not be what somebody expects."""
     source, checkpoint = request.source, getattr(request.spec, "checkpoint", None)
     found = []
-    if source is not None and source.state not in TERMINAL and isinstance(checkpoint, str):
+    if (
+        source is not None
+        and source is not request.after
+        and source.state not in TERMINAL
+        and isinstance(checkpoint, str)
+    ):
         found.append(
-            f"{source.id} is {source.state}: '{checkpoint}' will be whatever it is when this job starts; wait for its "
-            "end, or name a step"
+            f"{source.id} is {source.state}: '{checkpoint}' will be whatever it is when this job starts; ask for this "
+            "job `after` that one, or name a step"
         )
     if (
         checkpoint == "best"
@@ -135,6 +150,24 @@ def _training(session: Session, job_id: str) -> Job:
             f"no training {job_id!r}: {what}; list trainings with GET /v1/jobs?kind=train",
         )
     return job
+
+
+def _awaited(session: Session, job_id: str) -> Job:
+    job = session.get(Job, job_id, with_for_update=True, populate_existing=True)
+    if job is None:
+        raise InvalidError.at(
+            "/after", "job_not_found", f"there is no job {job_id[:60]!r}; list them with GET /v1/jobs"
+        )
+    if job.state in ("failed", "cancelled"):
+        raise ConflictError(
+            "dependency_failed", f"{job.id} {ended(job)}, so that nothing can wait for it; retry it first"
+        )
+    return job
+
+
+def ended(job: Job) -> str:
+    """As a part of a sentence, of a job that did not succeed."""
+    return "failed" if job.state == "failed" else "was cancelled"
 
 
 def _spec_of(training: Job) -> TrainSpec:
@@ -166,6 +199,15 @@ def _assert_no_alias(session: Session, name: str) -> None:
         )
 
 
+def _assert_will_have(trained: TrainSpec, which: str) -> None:
+    if which == "best" and not trained.probe.every_epochs:
+        raise InvalidError.at(
+            "/spec/checkpoint",
+            "no_best_checkpoint",
+            "the training will mark no checkpoint as its best, because its probe.every_epochs is 0; take 'last'",
+        )
+
+
 def _assert_checkpoint(session: Session, job_id: str, which: str | int) -> None:
     kept = select(Checkpoint.step).where(Checkpoint.job_id == job_id, Checkpoint.exists)
     if which == "best":
@@ -179,6 +221,6 @@ def _assert_checkpoint(session: Session, job_id: str, which: str | int) -> None:
         remedy = (
             "a training marks its best one when it has probe.every_epochs; take 'last'"
             if which == "best"
-            else "wait until the training has written its first"
+            else "wait until the training has written its first, or ask for this job `after` the training"
         )
         raise ConflictError("no_checkpoint", f"{job_id} has no checkpoint '{which}' yet; {remedy}")

@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from service.cli import datasets, jobs, keys, models, presets, processes
+from service.cli import datasets, jobs, keys, models, presets, processes, replicate, results
 from service.cli.terminal import COMPLAINTS, complain
 from service.version import VERSION
 
@@ -23,6 +23,9 @@ app = typer.Typer(
 processes.add_to(app)
 app.add_typer(jobs.app, name="jobs")
 app.command()(presets.presets)
+app.command()(results.results)
+app.command()(replicate.replicate)
+app.add_typer(replicate.app, name="replications")
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(models.app, name="models")
 app.command()(models.embed)

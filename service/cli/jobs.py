@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import sys
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
+from service.cli.changes import changed
 from service.cli.following import assert_succeeded, follow, span
 from service.cli.terminal import ApiKey, Server, connect, out, print_table
 from service.client import DEFAULT_SERVER, ClientError, Json
@@ -40,6 +40,9 @@ def submit(
     kind: Annotated[str, typer.Option(help="train, probe or export.")] = "train",
     name: Annotated[str, typer.Option(help="For people; need not be unique.")] = "",
     tag: Annotated[list[str] | None, typer.Option(help="May be given several times.")] = None,
+    after: Annotated[
+        str | None, typer.Option(metavar="JOB", help="Start once that job has succeeded.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would run.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Show its progress until it ends.")] = False,
     server: Server = DEFAULT_SERVER,
@@ -49,9 +52,10 @@ def submit(
     preset, what shall differ from it."""
     if spec is None and preset is None and not change:
         raise ClientError("give a file with a spec, or --preset NAME, or --set dataset=digits")
-    asked = _changed(_read_spec(spec) if spec is not None else {}, change or [])
+    asked = changed(_read_spec(spec) if spec is not None else {}, change or [])
     with connect(server, api_key) as client:
-        rest = {"preset": preset} if preset is not None else {}
+        asked_besides = {"preset": preset, "after": after}
+        rest = {name: value for name, value in asked_besides.items() if value is not None}
         answer = client.submit(kind, asked, dry_run=dry_run, name=name, tags=tag or [], **rest)
         if dry_run:
             out.print_json(data=answer)
@@ -123,28 +127,6 @@ def _read_spec(source: str) -> Json:
     if not isinstance(spec, dict):
         raise ClientError(f"{source} must hold one JSON object, the spec")
     return spec
-
-
-def _changed(spec: Json, changes: list[str]) -> Json:
-    """The spec with `PATH=VALUE` set in it, e.g. `optim.lr=0.001`. A value is JSON, or else a string."""
-    changed: Json = copy.deepcopy(spec)
-    for change in changes:
-        path, equals, text = change.partition("=")
-        if not equals or not all(path.split(".")):
-            raise ClientError(f"--set {change}: give PATH=VALUE, e.g. seed=43 or optim.lr=1e-3")
-        *folders, last = path.split(".")
-        place = changed
-        for folder in folders:
-            place = place.setdefault(folder, {})
-            if not isinstance(place, dict):
-                raise ClientError(
-                    f"--set {change}: {folder} is a plain value in the spec, nothing lies in it"
-                )
-        try:
-            place[last] = json.loads(text)
-        except ValueError:
-            place[last] = text
-    return changed
 
 
 def _share(job: Json) -> str:

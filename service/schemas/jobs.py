@@ -43,6 +43,9 @@ class NewJob(_Asked):
     """Greater goes first."""
     max_attempts: MaxAttempts = 3
     """How often it may be lost to crashes before it counts as failed."""
+    after: Annotated[str, Field(max_length=100)] | None = None
+    """A job's id: this one starts once that one has succeeded, and is cancelled when that one fails or is cancelled. A
+    probe or an export `after` the training that it builds on may be asked for before that has any checkpoint."""
 
 
 class CloneJob(_Asked):
@@ -90,7 +93,7 @@ class JobOut(_Told):
     tags: list[str]
     state: State
     reason: str | None
-    """Why it is in this state, for programs: user_cancelled, worker_lost, non_finite_loss …"""
+    """Why it is in this state, for programs: user_cancelled, dependency_failed, worker_lost, non_finite_loss …"""
     error: str | None
     """What went wrong and what to do, for people."""
     spec: dict[str, Any]
@@ -104,6 +107,8 @@ class JobOut(_Told):
     source_job_id: str | None
     """The training that a probe or an export builds on."""
     cloned_from_id: str | None
+    after_id: str | None
+    """The job that must have succeeded before this one starts."""
     queue: str
     priority: int
     attempt: int
@@ -142,6 +147,8 @@ class CheckedJob(BaseModel):
     queue: str
     total_steps: int | None
     """Optimizer steps of a training."""
+    after_id: str | None
+    """The job that it would wait for."""
     spec_sha256: str
     duplicates: list[str]
     """Jobs that do, or did, exactly this."""
@@ -154,7 +161,7 @@ class EventOut(_Told):
     """Counts a job's events from 1."""
     at: datetime
     type: str
-    """state, started, checkpoint, result, exported or message."""
+    """state, started, checkpoint, result, head, exported or message."""
     level: str
     text: str
     data: dict[str, Any]

@@ -53,14 +53,13 @@ def free_lost_jobs(sessions: Sessions, bell: Bell) -> int:
 
 
 def ring_again(sessions: Sessions, bell: Bell, after_s: float) -> int:
-    """Rings for the most urgent of the jobs that were last rung for `after_s` ago and are still queued."""
+    """Rings for the most urgent of the jobs that were last rung for `after_s` ago, are still queued and may start."""
     now = utc_now()
     with transaction(sessions) as session:
         forgotten = (
             select(Job)
-            .where(Job.state == "queued")
+            .where(*leases.may_start(now))
             .where(or_(Job.rung_at.is_(None), Job.rung_at < now - timedelta(seconds=after_s)))
-            .where(or_(Job.not_before.is_(None), Job.not_before <= now))
             .order_by(Job.priority.desc(), Job.id)
             .limit(RINGS_AT_ONCE)
             .with_for_update(skip_locked=True)

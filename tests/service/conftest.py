@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import delete
 
 from models_store.store import ModelStore
+from service.db import Sessions, migrate, transaction
+from service.resources import Resources
 from service.settings import Settings
+from service.tables import Base
+from tests.applications import new_app
+from tests.conftest import new_postgres_database
 from tests.training.runs import done, made, small
 from training.spec import ExportSpec
 
@@ -57,3 +66,36 @@ def _exported(folder: Path, form: str) -> Path:
     export = made(folder / f"export-{form}", ExportSpec(run=run.name, name=form))
     assert done("export", export) == 0
     return export.export
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def shared_api(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[TestClient]:
+    """The API in this process, once for all tests of a file. Nobody takes its jobs."""
+    folder = tmp_path_factory.mktemp("api")
+    with ExitStack() as held:
+        if request.param == "sqlite":
+            url = f"sqlite:///{folder / 'fusebox.db'}"
+            migrate(url)
+        else:
+            postgres = request.getfixturevalue("postgres")
+            url = held.enter_context(new_postgres_database(postgres, template="migrated"))
+        settings = Settings(data_dir=folder, FUSEBOX_DATABASE_URL=url, FUSEBOX_REDIS_URL="")  # type: ignore[call-arg]
+        yield held.enter_context(TestClient(new_app(settings), raise_server_exceptions=False))
+
+
+@pytest.fixture
+def emptied(shared_api: TestClient) -> TestClient:
+    """The shared API, whose database remembers nothing of earlier tests."""
+    resources: Resources = shared_api.app.state.resources  # type: ignore[attr-defined]
+    with transaction(resources.sessions) as session:
+        for table in reversed(Base.metadata.sorted_tables):
+            session.execute(delete(table))
+    return shared_api
+
+
+@pytest.fixture
+def emptied_sessions(emptied: TestClient) -> Sessions:
+    resources: Resources = emptied.app.state.resources  # type: ignore[attr-defined]
+    return resources.sessions

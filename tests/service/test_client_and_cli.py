@@ -27,10 +27,14 @@ from service.up import LocalService, environment
 from service.version import VERSION
 from tests.service.test_up import SMALL, local
 
+pytestmark = pytest.mark.long  # each test starts a process or several
 COMMANDS = [
     [], ["up"], ["serve"], ["worker"], ["migrate"], ["demo"], ["embed"],
-    ["presets"], ["jobs"], ["jobs", "submit"], ["jobs", "list"], ["jobs", "watch"], ["jobs", "cancel"], ["jobs", "retry"],
+    ["presets"], ["results"], ["replicate"],
+    ["replications"], ["replications", "list"], ["replications", "cancel"], ["replications", "retry"],
+    ["jobs"], ["jobs", "submit"], ["jobs", "list"], ["jobs", "watch"], ["jobs", "cancel"], ["jobs", "retry"],
     ["models"], ["models", "list"], ["models", "show"], ["models", "alias"],
+    ["models", "heads"], ["models", "attach"], ["models", "detach"],
     ["keys"], ["keys", "create"], ["keys", "list"], ["keys", "revoke"],
     ["datasets"], ["datasets", "add"], ["datasets", "list"], ["datasets", "show"],
     ["datasets", "upload"], ["datasets", "abort"],
@@ -107,6 +111,7 @@ def test_the_list_of_commands_is_complete() -> None:
         "models",
         "keys",
         "datasets",
+        "replications",
     }
 
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
-from service.app import create_app
+from service.app import assemble
 from service.auth import policy
-from service.bell import SilentBell
-from service.db import migrate
-from service.settings import Settings
 
 VERBS = {"get", "put", "post", "delete", "patch"}
 SCOPES = {
@@ -41,24 +37,32 @@ SCOPES = {
     "GET /v1/datasets/{name}/samples": "read",
     "GET /v1/datasets/{name}/samples/{row}/{modality}.png": "read",
     "GET /v1/results": "read",
+    "POST /v1/replications": "submit",
+    "GET /v1/replications": "read",
+    "GET /v1/replications/{replication_id}": "read",
+    "GET /v1/replications/{replication_id}/results": "read",
+    "POST /v1/replications/{replication_id}/cancel": "submit",
+    "POST /v1/replications/{replication_id}/retry": "submit",
+    "GET /v1/results/tables": "read",
     "GET /v1/models": "read",
     "GET /v1/models/{model}": "read",
+    "GET /v1/models/{model}/heads": "read",
+    "POST /v1/models/{model}/heads": "admin",
+    "DELETE /v1/models/{model}/heads/{task}": "admin",
+    "POST /v1/embeddings": "infer",
+    "POST /v1/predictions": "infer",
     "GET /v1/aliases": "read",
     "PUT /v1/aliases/{alias}": "admin",
 }
 
 
-@pytest.fixture
-def app(tmp_path: Path) -> FastAPI:
-    """The description needs no particular database."""
-    url = f"sqlite:///{tmp_path / 'fusebox.db'}"
-    migrate(url)
-    return create_app(
-        Settings(data_dir=tmp_path, FUSEBOX_DATABASE_URL=url, FUSEBOX_REDIS_URL=""), SilentBell()
-    )  # type: ignore[call-arg]
+@pytest.fixture(scope="module")
+def app() -> FastAPI:
+    """The description needs no place to work in."""
+    return assemble(max_body_bytes=1024)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def schema(app: FastAPI) -> dict[str, Any]:
     return app.openapi()
 
