@@ -11,7 +11,7 @@ from models_store.manifest import Manifest, SequenceInput, TableInput
 from service.errors import Fault, InvalidError
 from service.inference.arrays import asked_for
 from service.inference.engine import Found, InferenceEngine
-from service.inference.finish import as_base64, finish
+from service.inference.finish import encoded, finish
 from service.inference.prepare import AssetRef, Given, Value
 from service.inputs import assert_not_too_many, origin, samples_of, seen, usage
 from service.predictions import Asked, assert_told_at_once, beside, facts, heads_named, predictions
@@ -74,7 +74,7 @@ async def _answer(
             {
                 "object": "embedding",
                 "index": index,
-                "embedding": as_base64(vector) if form.encoding_format == "base64" else vector,
+                "embedding": encoded(vector, form.encoding_format),
                 **seen(sample, found.manifest),
                 **({} if asked is None else beside(sample, found, each)),
             }

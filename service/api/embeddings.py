@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Coroutine
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from service import embeddings
 from service.auth import require
 from service.deps import ResourcesDep
+from service.inference.finish import Encoding
 from service.schemas.embeddings import EmbeddingList, EmbeddingRequest, Finish, Reference
 from service.schemas.predictions import PredictedEmbeddingList
 
@@ -50,7 +51,7 @@ GONE = 499
 
 
 def _form(
-    encoding_format: Literal["float", "base64"] = "float",
+    encoding_format: Encoding = "float",
     dimensions: Annotated[int | None, Query(ge=1)] = None,
     normalize: bool = True,
 ) -> Finish:

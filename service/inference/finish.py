@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+Encoding = Literal["float", "base64", "int8", "binary"]
 TINY = np.float32(1e-12)
 
 
@@ -18,6 +21,31 @@ def finish(vectors: NDArray[np.float32], dimensions: int | None, normalize: bool
     return np.ascontiguousarray(kept, dtype=np.float32)
 
 
+def encoded(vector: NDArray[np.float32], encoding: Encoding) -> NDArray[np.generic] | str:
+    """One vector (D) as it goes into an answer."""
+    return ENCODED[encoding](vector)
+
+
 def as_base64(vector: NDArray[np.float32]) -> str:
     """Little-endian float32, as OpenAI's clients read it."""
     return base64.b64encode(vector.astype("<f4").tobytes()).decode()
+
+
+def as_int8(vector: NDArray[np.float32]) -> NDArray[np.int8]:
+    """Whole numbers of which the greatest in size is ±127: directions stay, within half a step, and lengths do not."""
+    scale = np.float32(127) / np.maximum(np.abs(vector).max(), TINY)
+    whole: NDArray[np.int8] = np.rint(vector * scale).astype(np.int8)
+    return whole
+
+
+def as_bits(vector: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Bytes of eight signs each, 1 for numbers above zero, the first number in the highest bit; zeros fill the last byte."""
+    return np.packbits(vector > 0)
+
+
+ENCODED: dict[Encoding, Callable[[NDArray[np.float32]], NDArray[np.generic] | str]] = {
+    "float": lambda vector: vector,
+    "base64": as_base64,
+    "int8": as_int8,
+    "binary": as_bits,
+}

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
+from service.inference.finish import Encoding
 from service.schemas.heads import MOST_TASKS, Task
 
 MOST_INPUTS, MOST_MODALITIES = 10_000, 16
@@ -20,8 +21,10 @@ class Finish(BaseModel):
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    encoding_format: Literal["float", "base64"] = "float"
-    """`base64`: little-endian float32, a quarter of the bytes and exact."""
+    encoding_format: Encoding = "float"
+    """`base64`: little-endian float32, a quarter of the bytes and exact. `int8`: whole numbers up to ±127, scaled by each
+    vector's greatest, so that cosines stay within half a step. `binary`: bytes of eight signs each, the first number in
+    the highest bit, for Hamming distances."""
     dimensions: Annotated[int, Field(strict=True, ge=1)] | None = None
     """Keep this many of the first numbers; the shorter vector is normalised again."""
     normalize: bool = True
@@ -131,7 +134,8 @@ class EmbeddingOut(BaseModel):
     object: Literal["embedding"] = "embedding"
     index: int
     """Of the input in the request."""
-    embedding: list[float] | str
+    embedding: list[float] | list[int] | str
+    """By `encoding_format`."""
     modalities: list[str]
     """What the input had of the model's modalities: one vector for all of it."""
     missing: list[str]

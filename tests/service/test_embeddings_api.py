@@ -22,6 +22,7 @@ from models_store.manifest import Manifest
 from service import auth
 from service.client import Client
 from service.db import Sessions, migrate, transaction
+from service.inference.finish import as_int8
 from service.schemas.embeddings import EmbeddingList
 from service.settings import Settings
 from tests.models_store.bundles import bundle
@@ -141,6 +142,25 @@ def test_base64_holds_the_very_same_numbers(client: TestClient) -> None:
     assert np.array_equal(np.frombuffer(base64.b64decode(packed), "<f4"), plain[0])
 
 
+def test_whole_numbers_keep_the_direction_and_bits_the_signs(client: TestClient) -> None:
+    full = vectors(post(client, {"text": TEXT}))[0]
+    whole = post(client, {"text": TEXT}, encoding_format="int8").json()["data"][0]["embedding"]
+    assert all(isinstance(each, int) for each in whole)
+    assert max(map(abs, whole)) == 127
+    assert (
+        np.abs(np.array(whole) / 127 * np.abs(full).max() - full).max()
+        <= 0.5 / 127 * np.abs(full).max() + 1e-6
+    )
+    answer = post(client, {"text": TEXT}, encoding_format="binary", dimensions=12).json()
+    bits = "".join(f"{byte:08b}" for byte in answer["data"][0]["embedding"])
+    assert bits == "".join("1" if each > 0 else "0" for each in full[:12]) + "0000"
+    assert answer["dim"] == 12
+
+
+def test_a_vector_of_zeros_has_whole_numbers_too() -> None:
+    assert as_int8(np.zeros(4, dtype=np.float32)).tolist() == [0, 0, 0, 0]
+
+
 @pytest.mark.parametrize("sent", [TEXT, [TEXT, "someone wrote an eight"]])
 def test_openais_request_shape_embeds_texts(client: TestClient, sent: str | list[str]) -> None:
     request = {"model": "captions", "input": sent, "encoding_format": "float", "user": "u1"}
@@ -215,7 +235,7 @@ def test_every_bad_input_is_named_at_once(client: TestClient) -> None:
         ({"model": "captions", "inputs": ["x"]}, "/inputs/0"),
         ({"model": "captions", "inputs": [{"text": "x"}], "dimensions": 0}, "/dimensions"),
         ({"model": "captions", "inputs": [{"text": "x"}], "dimensions": 17}, "/dimensions"),
-        ({"model": "captions", "inputs": [{"text": "x"}], "encoding_format": "int8"}, "/encoding_format"),
+        ({"model": "captions", "inputs": [{"text": "x"}], "encoding_format": "int4"}, "/encoding_format"),
         ({"model": "captions", "inputs": [{"text": "x"}], "heads": ["digit"]}, "/heads/0"),
         ({"model": "captions", "inputs": [{"text": "x"}], "head": "digit"}, "/head"),
     ],
