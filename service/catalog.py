@@ -9,6 +9,7 @@ from typing import Any, get_args
 from sqlalchemy.orm import Session
 
 from service import datasets as registered
+from service import previews
 from service.errors import ConflictError
 from service.schemas.catalog import (
     DatasetDetail,
@@ -20,6 +21,7 @@ from service.schemas.catalog import (
     RegistrationOut,
     TaskOut,
 )
+from service.settings import Settings
 from service.tables import Dataset
 from training.spec import (
     DATASETS,
@@ -72,12 +74,15 @@ def datasets(session: Session) -> list[DatasetOut]:
     return made_here + [each for row in registered.every(session) for each in _readable(row)]
 
 
-def dataset(session: Session, name: str) -> DatasetDetail:
+def dataset(session: Session, settings: Settings, name: str) -> DatasetDetail:
     """Raises NotFoundError."""
-    if name in DATASETS:
-        return DatasetDetail(**_made_here(name, DATASETS[name]).model_dump(), report=None)
-    row = registered.named(session, name)
-    return DatasetDetail(**_registered(row).model_dump(), report=registered.report_of(row))
+    row = None if name in DATASETS else registered.named(session, name)
+    found = _made_here(name, DATASETS[name]) if row is None else _registered(row)
+    return DatasetDetail(
+        **found.model_dump(),
+        report=row and registered.report_of(row),
+        previews=previews.made(settings, row, name),
+    )
 
 
 def _made_here(name: str, spec: type[Digits] | type[Trifeatures]) -> DatasetOut:

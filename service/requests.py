@@ -182,6 +182,13 @@ def _spec_of(training: Job) -> TrainSpec:
 
 def _assert_tasks(trained: TrainSpec, tasks: Sequence[str]) -> None:
     have = [task.name for task in trained.dataset.tasks]
+    if not have:
+        raise InvalidError.at(
+            "/spec/run",
+            "nothing_to_probe",
+            f"{trained.dataset.name} has no labels, so that there is nothing to probe; export the training and use its "
+            "embeddings, or register the data with labels and train on that",
+        )
     unknown = tuple(
         Fault(f"/spec/tasks/{index}", "unknown_task", f"{trained.dataset.name} has no task {task!r}; it has {', '.join(have)}")
         for index, task in enumerate(tasks) if task not in have

@@ -89,6 +89,8 @@ class Settings(BaseSettings):
     """From asking a runner to stop until it is killed."""
     stall_s: float = Field(900, gt=0)
     """A runner that says nothing for this long is taken for hung and killed."""
+    quiet_s: float = Field(60, ge=0)
+    """A worker that has had no job for this long makes the previews of the datasets that are always there."""
 
     max_body_bytes: int = Field(64 * 2**20, gt=0)
     """Of one request; a longer one is answered 413."""

@@ -14,6 +14,7 @@ from service.api import (
     metrics,
     models,
     predictions,
+    previews,
     replications,
     results,
     samples,
@@ -27,6 +28,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     replications.router,
     uploads.router,  # before the catalog: an address of uploads also looks like a dataset of that name
     samples.router,
+    previews.router,
     catalog.router,
     models.router,
     heads.router,

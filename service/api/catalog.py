@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends
 
 from service import catalog
 from service.auth import require
-from service.deps import ReadSession
+from service.deps import ReadSession, ResourcesDep
 from service.schemas.catalog import DatasetDetail, DatasetList, MethodList, PresetList
 
 router = APIRouter(prefix="/v1", tags=["catalog"], dependencies=[Depends(require("read"))])
@@ -31,6 +31,6 @@ def presets(session: ReadSession) -> PresetList:
 
 
 @router.get("/datasets/{name}")
-def dataset(name: str, session: ReadSession) -> DatasetDetail:
+def dataset(name: str, session: ReadSession, resources: ResourcesDep) -> DatasetDetail:
     """One dataset, and what registering it found."""
-    return catalog.dataset(session, name)
+    return catalog.dataset(session, resources.settings, name)

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from service import samples
+from service.api.images import png
 from service.auth import require
 from service.deps import ReadSession, ResourcesDep
 from service.schemas.samples import SamplePage, SamplesAsked
@@ -28,13 +29,4 @@ def image(
     name: str, row: Row, modality: str, session: ReadSession, resources: ResourcesDep, request: Request
 ) -> Response:
     """A sample's image as it is kept: cut to a square and resized."""
-    content, tag = samples.image(session, resources.settings, name, row, modality)
-    # A name may mean another dataset tomorrow, so whoever has the image asks whether it still is that.
-    headers = {
-        "ETag": f'"{tag}"',
-        "Cache-Control": "private, no-cache",
-        "Content-Security-Policy": "default-src 'none'; sandbox",
-    }
-    if request.headers.get("if-none-match") == headers["ETag"]:
-        return Response(status_code=304, headers=headers)
-    return Response(content, media_type="image/png", headers=headers)
+    return png(request, *samples.image(session, resources.settings, name, row, modality))

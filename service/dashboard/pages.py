@@ -16,12 +16,13 @@ from fastapi.routing import APIRoute
 from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
+from service import datasets, references
 from service.auth import COOKIE, assert_same_origin, principal_of, require
 from service.deps import ReadSession, ResourcesDep
 from service.errors import FuseboxError, NotFoundError, UnauthorizedError
 from service.tables import STATES, Job
 from service.version import VERSION
-from training.spec import Kind
+from training.spec import DATASETS, Kind
 
 HERE = Path(__file__).parent
 templates = Jinja2Templates(HERE / "templates")
@@ -53,7 +54,9 @@ public = Depends(require("public"))
 
 @pages.get("/", dependencies=[read])
 def overview(request: Request) -> Response:
-    return _page(request, "overview.html", states=STATES, kinds=get_args(Kind))
+    return _page(
+        request, "overview.html", states=STATES, kinds=get_args(Kind), tables=references.tables().values()
+    )
 
 
 @pages.get("/jobs/{job_id}", dependencies=[read])
@@ -61,6 +64,23 @@ def job(request: Request, job_id: str, session: ReadSession) -> Response:
     if session.get(Job, job_id) is None:
         raise NotFoundError.of("job", job_id, "the list of jobs is on the first page")
     return _page(request, "job.html", job_id=job_id)
+
+
+@pages.get("/datasets", dependencies=[read])
+def datasets_list(request: Request) -> Response:
+    return _page(request, "datasets.html")
+
+
+@pages.get("/datasets/{name}", dependencies=[read])
+def dataset(request: Request, name: str, session: ReadSession) -> Response:
+    if name not in DATASETS:
+        datasets.named(session, name)
+    return _page(request, "dataset.html", dataset=name)
+
+
+@pages.get("/tables/{name}", dependencies=[read])
+def table(request: Request, name: str) -> Response:
+    return _page(request, "table.html", table=references.table(name))
 
 
 @pages.get("/docs", dependencies=[read])

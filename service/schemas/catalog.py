@@ -101,6 +101,8 @@ class DatasetOut(BaseModel):
 class DatasetDetail(DatasetOut):
     report: Report | None
     """All that registering found, dropped and changed."""
+    previews: list[str]
+    """The forms of which GET /v1/datasets/NAME/preview shows samples by now."""
 
 
 class DatasetList(BaseModel):

@@ -21,6 +21,7 @@ from service.db import make_engine, make_sessions
 from service.leases import Worker
 from service.settings import Settings
 from service.up import EXIT_REFUSED, StartError
+from service.worker.previewer import Previewer
 from service.worker.reconcile import Reconciler
 from service.worker.registrar import Registrar
 from service.worker.supervise import Workplace
@@ -47,14 +48,17 @@ def run_worker(settings: Settings) -> int:
     hand = Hand(place)
     reconciler = Reconciler(place.sessions, place.bell, settings)
     registrar = Registrar(place.sessions, settings, place.worker.name)
+    previewer = Previewer(place.sessions, settings, at_work=lambda: hand.is_at_work)
     looking = threading.Thread(target=_look_now_and_then, args=(hand, place), name="looking")
     reconciler.start()
     registrar.start()
+    previewer.start()
     looking.start()
     try:
         return _listen(make_celery(settings, hand), place)
     finally:
         place.draining.set()
+        previewer.stop()
         registrar.stop()
         looking.join()
         reconciler.stop()

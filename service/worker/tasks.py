@@ -19,6 +19,10 @@ class Hand:
         self._place = place
         self._busy = threading.Lock()
 
+    @property
+    def is_at_work(self) -> bool:
+        return self._busy.locked()
+
     def work_off(self) -> None:
         """Everything there is to do. Waits while another call is at it: a busy worker shall take no other ring."""
         with self._busy:

@@ -7,11 +7,12 @@ import os
 import platform
 import sys
 
-from tests.bench import digits, fusion, methods, probe, rendering, step
+from tests.bench import digits, fusion, methods, probe, rendering, step, views
 
 BENCHES = {
     "fusion": fusion.measure,
     "rendering": rendering.measure,
+    "views": views.measure,
     "step": step.measure,
     "probe": probe.measure,
     "digits": digits.measure,

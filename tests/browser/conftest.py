@@ -22,8 +22,10 @@ from service.db import make_engine, make_sessions, migrate, transaction
 from service.settings import Settings
 from service.up import LocalService
 from tests.processes import eventually
+from tests.service.test_datasets import added
 from tests.service.test_up import local
 from tests.service.worker.places import SMALL
+from tests.training.registration import own
 
 CHROMIUM = Path("/usr/bin/chromium")
 REPORT = """
@@ -56,11 +58,15 @@ class Lived:
     export: Json
     failed: Json
     cancelled: Json
+    dataset: str
+    """Registered: an image, a text and a sequence in each of 60 samples."""
 
 
 @pytest.fixture(scope="session")
 def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
-    with LocalService(local(tmp_path_factory.mktemp("lived"))) as service, Client(service.url) as client:
+    settings = local(tmp_path_factory.mktemp("lived"))
+    dataset = a_dataset(settings, tmp_path_factory.mktemp("data"))
+    with LocalService(settings) as service, Client(service.url) as client:
         name = "<b>first</b> & seed 1"  # text stays text
         training = finished(client, "train", {**SMALL, "seed": 1, "probe": {"every_epochs": 1, "max_samples": 300}}, name=name)  # fmt: skip
         probe = finished(client, "probe", {"run": training["id"], "threads": 1})
@@ -74,7 +80,18 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
         assert [job["state"] for job in (training, probe, export, failed, cancelled)] == [
             "succeeded", "succeeded", "succeeded", "failed", "cancelled"
         ]  # fmt: skip
-        yield Lived(service.url, training, probe, export, failed, cancelled)
+        eventually(lambda: client.dataset(dataset)["previews"], 60)
+        yield Lived(service.url, training, probe, export, failed, cancelled, dataset)
+
+
+def a_dataset(settings: Settings, folder: Path) -> str:
+    """Registered before the service starts, as by the command line; its worker makes the preview."""
+    migrate(settings.effective_database_url)
+    engine = make_engine(settings.effective_database_url)
+    source = own.parquet(folder)
+    added(make_sessions(engine), "parquet", source, settings.datasets_dir, name="squares", image_size=24)
+    engine.dispose()
+    return "squares"
 
 
 def finished(client: Client, kind: str, spec: Json, **rest: object) -> Json:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
@@ -72,7 +73,7 @@ def test_the_reference_of_the_api_is_content_in_every_window(
 def test_colours_can_be_read(browser: Browser, lived: Lived, width: int, scheme: str) -> None:
     """WCAG AA: text differs from what is behind it by 4.5 to 1."""
     with visiting(browser, lived.url, width=width, scheme=scheme) as visitor:
-        for path in ("/", f"/jobs/{lived.failed['id']}", "/login"):
+        for path in ("/", f"/jobs/{lived.failed['id']}", "/datasets", f"/datasets/{lived.dataset}", "/login"):
             page = visitor.go(path)
             expect(page.locator("h1").first).to_be_visible()
             assert page.evaluate(FAINT) == []
@@ -150,6 +151,38 @@ def test_results_stand_beside_what_guessing_gives(visitor: Visitor, lived: Lived
     expect(table).to_contain_text("macro accuracy on test, protocol strict")
     expect(table.locator("tr").filter(has_text="infmasking")).to_contain_text(re.compile(r"\d+\.\d n = 1"))
     expect(table.locator("tr").filter(has_text="chance")).to_contain_text("10.0")
+
+
+@pytest.mark.parametrize(("width", "scheme"), WINDOWS)
+def test_a_table_shows_what_was_published_and_by_whom_in_every_window(
+    browser: Browser, lived: Lived, width: int, scheme: str
+) -> None:
+    with visiting(browser, lived.url, width=width, scheme=scheme) as visitor:
+        page = visitor.go("/")
+        page.get_by_role("link", name=re.compile("^Trifeatures: what")).click()
+        expect(page.locator("#summary")).to_contain_text("fusebox replicate trifeatures")
+        infmasking = page.locator("#table tr").filter(has_text=re.compile("^InfMasking"))
+        expect(infmasking).to_contain_text("77.0 ± 4.22 by InfMasking's authors")
+        expect(infmasking.locator("td").last).to_contain_text("not run")
+        expect(page.get_by_label("Protocol")).to_have_value("reference")
+        visitor.assert_content()
+
+
+def test_a_table_is_copied_as_the_api_writes_it(visitor: Visitor, lived: Lived) -> None:
+    page = visitor.go("/tables/trifeatures")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=lived.url)
+    page.get_by_role("button", name="LaTeX").click()
+    expect(page.locator("#answer")).to_have_text("Copied.")
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied == httpx.get(f"{lived.url}/v1/results?table=trifeatures&format=latex", trust_env=False).text
+    assert "InfMasking" in copied
+    visitor.assert_content()
+
+
+def test_a_table_that_is_not_there_says_so_as_a_page(visitor: Visitor) -> None:
+    page = visitor.page
+    page.goto(f"{visitor.url}/tables/nothing")
+    expect(page.locator("main")).to_contain_text("trifeatures")
 
 
 def test_a_model_is_shown_with_its_alias_and_its_training(visitor: Visitor, lived: Lived) -> None:

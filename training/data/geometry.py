@@ -20,8 +20,13 @@ def uniform(low: float, high: float, shape: tuple[int, ...] | int, like: Tensor)
 
 
 def random_resized_crop(images: Tensor, min_area: float, flip: float = 0.0) -> Tensor:
-    """A window of `min_area` to 1 of the area and 3/4 to 4/3 in aspect, enlarged to the whole; mirrored with
-    probability `flip`. A shape that does not fit into the image is drawn again, ten times at most, as torchvision does.
+    """One of the `windows` of each image, enlarged to the whole."""
+    return resample(images, windows(images, min_area, flip), padding="border")
+
+
+def windows(images: Tensor, min_area: float, flip: float = 0.0) -> Tensor:
+    """Maps (B, 2, 3) that show a window of `min_area` to 1 of the area and 3/4 to 4/3 in aspect of each image, mirrored
+    with probability `flip`. A shape that does not fit into the image is drawn again, ten times at most, as torchvision does.
     """
     area = uniform(min_area, 1, (len(images), TRIES), images)
     ratio = uniform(-RATIO, RATIO, (len(images), TRIES), images).exp()
@@ -34,7 +39,7 @@ def random_resized_crop(images: Tensor, min_area: float, flip: float = 0.0) -> T
     x, y = (uniform(-1, 1, len(images), images) * (1 - side) for side in (width, height))
     mirror = 1 - 2 * (torch.rand(len(images), device=images.device) < flip).float()
     zero = torch.zeros_like(x)
-    return resample(images, _rows([width * mirror, zero, x], [zero, height, y]), padding="border")
+    return _rows([width * mirror, zero, x], [zero, height, y])
 
 
 def random_affine(images: Tensor, degrees: float, shift: float, scale: tuple[float, float]) -> Tensor:

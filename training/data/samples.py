@@ -126,6 +126,15 @@ def normalise(items: Tensor, normalisation: Normalisation | None) -> Tensor:
     return normal * is_there("sequence", items)[..., None] if items.ndim == 3 else normal
 
 
+def unnormalised(items: Tensor, normalisation: Normalisation | None) -> Tensor:
+    """What `normalise` has made of them, in their own units again."""
+    if normalisation is None:
+        return items
+    mean, std = (_broadcastable(values, items.ndim, items.device) for values in normalisation)
+    own = items * std + mean
+    return own * is_there("sequence", items)[..., None] if items.ndim == 3 else own
+
+
 @lru_cache
 def _broadcastable(values: tuple[float, ...], ndim: int, device: torch.device) -> Tensor:
     """Along the channels of images, the only items of four dimensions, and along the features of others."""

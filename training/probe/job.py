@@ -125,8 +125,10 @@ def about(task: Task, choice: Choice) -> dict[str, Detail]:
 
 
 def chosen_tasks(trained: TrainSpec, names: tuple[str, ...] | None) -> tuple[Task, ...]:
-    """Raises DataError for a task that the dataset does not have."""
+    """Raises DataError for a task that the dataset does not have, and when it has none."""
     have = {task.name: task for task in trained.dataset.tasks}
+    if not have:
+        raise DataError(f"{trained.dataset.name} has no labels, so that there is nothing to probe")
     unknown = sorted(set(names or ()) - set(have))
     if unknown:
         raise DataError(f"{trained.dataset.name} has no task {unknown[0]!r}; it has {', '.join(have)}")

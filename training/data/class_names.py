@@ -1,0 +1,46 @@
+"""What the classes of a dataset's tasks are called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from training.data.rendering import COLORS, SHAPES, TEXTURES
+from training.spec import DatasetSpec, Digits, Registered, Task
+from training.spec.datasets import SplitName
+from training.spec.registration import read_registered
+
+DIGITS = tuple(str(digit) for digit in range(10))
+RELATION = ("unrelated", "partners")
+IN_DIGITS: Mapping[str, Sequence[str]] = {
+    "digit": DIGITS,
+    "share": ("even", "odd"),
+    "unique1": DIGITS,
+    "unique2": DIGITS,
+    "synergy": RELATION,
+}
+IN_TRIFEATURES: Mapping[str, Sequence[str]] = {
+    "shape": SHAPES,
+    "color": tuple(COLORS),
+    "texture": TEXTURES,
+    "share": SHAPES,
+    "unique1": TEXTURES,
+    "unique2": TEXTURES,
+    "synergy": RELATION,
+}
+
+
+def class_names(spec: DatasetSpec, datasets_dir: Path) -> dict[str, Sequence[str]]:
+    """Task → names of its classes, labels or numbers, in their order. Raises OSError or pydantic.ValidationError when a
+    registered dataset's report cannot be read."""
+    if not isinstance(spec, Registered):
+        names = IN_DIGITS if isinstance(spec, Digits) else IN_TRIFEATURES
+        return {task.name: names[task.name] for task in spec.tasks}
+    _, report = read_registered(datasets_dir, spec.sha256)
+    return {task.name: _counted(task, report.labels.get(task.name)) for task in spec.tasks}
+
+
+def _counted(task: Task, counts: Mapping[SplitName, Mapping[str, float]] | None) -> list[str]:
+    """The report counts classes by name, in their order."""
+    names = list(next(iter((counts or {}).values()), {}))
+    return names if len(names) == task.classes else [str(k) for k in range(task.classes)]
