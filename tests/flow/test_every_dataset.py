@@ -157,7 +157,7 @@ def test_from_its_files_to_an_embedding_over_http(
     assert not np.allclose(*vectors, atol=1e-4)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_data_without_labels_is_trained_on_and_served_and_its_probe_says_that_there_is_nothing_to_probe(
     client: Client, settings: Settings, sessions: Sessions, tmp_path: Path
 ) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
 from service import datasets
 from service.db import Sessions, reading, transaction
 from service.errors import ConflictError, InvalidError, NotFoundError
+from service.settings import Settings
 from service.tables import Dataset
 from tests.service.rows import submitted
+from tests.training.registration import own
 from tests.training.registration.fixtures import (
     affect_content,
     manifest_of,
@@ -223,3 +226,15 @@ def test_several_datasets_are_listed_by_name(
     added(sessions, "mimic", mimic(tmp_path), tmp_path, name="icu")
     names = [each["name"] for each in client.get("/v1/datasets").json()["data"]]
     assert names == ["digits", "trifeatures", "icu", "mosi"]
+
+
+def test_of_data_without_labels_there_is_nothing_to_probe(
+    client: TestClient, sessions: Sessions, settings: Settings, tmp_path: Path
+) -> None:
+    content = own.arrays_content()
+    np.savez(tmp_path / "plain.npz", heart=content["heart"], labs=content["labs"])
+    added(sessions, "arrays", tmp_path / "plain.npz", settings.datasets_dir, "plain")
+    training = submitted(client, spec={"dataset": "plain", "batch_size": 16})
+    answer = client.post("/v1/jobs", json={"kind": "probe", "spec": {"run": training["id"]}})
+    assert (answer.status_code, answer.json()["code"]) == (422, "nothing_to_probe"), answer.text
+    assert answer.json()["errors"][0]["pointer"] == "/spec/run"

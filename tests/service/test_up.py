@@ -33,7 +33,7 @@ SMALL = {
 def local(data_dir: Path, **changes: object) -> Settings:
     """Settings of a service on this machine, whatever the environment of the tests says."""
     nothing = {"FUSEBOX_DATABASE_URL": "", "FUSEBOX_REDIS_URL": ""}
-    return Settings(data_dir=data_dir, port=0, lease_s=3, heartbeat_s=0.5, reconcile_s=0.5, ring_again_s=1, **nothing, **changes)  # type: ignore[arg-type]  # fmt: skip
+    return Settings(data_dir=data_dir, port=0, lease_s=3, heartbeat_s=0.5, reconcile_s=0.5, ring_again_s=1, quiet_s=3600, **nothing, **changes)  # type: ignore[arg-type]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
