@@ -30,11 +30,14 @@ def assert_not_too_many(sent: Sequence[Any], field: str, most: int) -> None:
         )
 
 
+def missing(sample: Sample, manifest: Manifest) -> list[str]:
+    return [each.name for each in manifest.inputs if each.name not in sample.arrays]
+
+
 def seen(sample: Sample, manifest: Manifest) -> dict[str, list[str]]:
-    names = [each.name for each in manifest.inputs]
     return {
-        "modalities": [name for name in names if name in sample.arrays],
-        "missing": [name for name in names if name not in sample.arrays],
+        "modalities": [each.name for each in manifest.inputs if each.name in sample.arrays],
+        "missing": missing(sample, manifest),
         "truncated": list(sample.truncated),
     }
 

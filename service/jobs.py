@@ -25,12 +25,11 @@ from service.bell import ring_later
 from service.db import new_id
 from service.errors import ConflictError, Fault, InvalidError, NotFoundError
 from service.paging import cursor_of, place_of
-from service.requests import Request, checked, checked_job, cloned_spec, ended
+from service.requests import DEPENDENCY_FAILED, Request, checked, checked_job, cloned_spec, ended
 from service.schemas.jobs import CloneJob, JobOut, NewJob
 from service.tables import TERMINAL, Attempt, Checkpoint, Job, JobEvent, JobTag, utc_now
 from training.spec import Kind, spec_hash
 
-DEPENDENCY_FAILED = "dependency_failed"
 MOVES: Mapping[str, frozenset[str]] = {
     "queued": frozenset({"starting", "cancelled"}),
     "starting": frozenset({"running", "cancelling", "interrupted", "failed"}),

@@ -16,7 +16,7 @@ from service.heads import no_head
 from service.inference.engine import MAX_FAULTS, Found, InferenceEngine
 from service.inference.predict import Prediction, told_of
 from service.inference.prepare import Sample
-from service.inputs import assert_not_too_many, origin, samples_of, seen, usage
+from service.inputs import assert_not_too_many, missing, origin, samples_of, seen, usage
 from service.schemas.heads import HeadFacts
 from service.schemas.predictions import PredictionRequest
 from service.settings import Settings
@@ -109,10 +109,10 @@ async def predictions(
 
 def beside(sample: Sample, found: Found, told: dict[str, Prediction]) -> dict[str, Any]:
     """What is said of one sample."""
-    missing = [each.name for each in found.manifest.inputs if each.name not in sample.arrays]
+    absent = missing(sample, found.manifest)
     note = (
-        f"without {', '.join(missing)}: the heads were fitted and scored on samples that have every modality"
-        if missing
+        f"without {', '.join(absent)}: the heads were fitted and scored on samples that have every modality"
+        if absent
         else None
     )
     return {"predictions": told, "note": note}

@@ -18,6 +18,8 @@ from service.tables import TERMINAL, Alias, Checkpoint, Job
 from training.spec import SPECS, AnySpec, ExportSpec, Kind, ProbeSpec, TrainSpec, spec_hash
 from training.spec.presets import PRESETS, merged
 
+DEPENDENCY_FAILED = "dependency_failed"
+
 
 @dataclass(frozen=True)
 class Request:
@@ -160,7 +162,7 @@ def _awaited(session: Session, job_id: str) -> Job:
         )
     if job.state in ("failed", "cancelled"):
         raise ConflictError(
-            "dependency_failed", f"{job.id} {ended(job)}, so that nothing can wait for it; retry it first"
+            DEPENDENCY_FAILED, f"{job.id} {ended(job)}, so that nothing can wait for it; retry it first"
         )
     return job
 

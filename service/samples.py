@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,7 +33,7 @@ from service.schemas.samples import (
 from service.settings import Settings
 from service.tables import Dataset
 from training.spec import DATASETS, Modality, Task
-from training.spec.registration import REGISTERED, labels_file, split_file
+from training.spec.registration import REGISTERED, labels_file, numbered, split_file
 
 Kept = TypeVar("Kept")
 MOST_NUMBERS = 1_000
@@ -57,7 +57,7 @@ def page(session: Session, settings: Settings, name: str, asked: SamplesAsked) -
     folder = _folder(settings, row)
     chosen = _read(lambda: _array(folder / split_file("strict", asked.split)))
     rows = chosen[asked.offset : asked.offset + asked.limit].tolist()
-    names = {task.name: _class_names(task, report.labels.get(task.name, {})) for task in card.tasks}
+    names = {task.name: report.counted(task) or numbered(task) for task in card.tasks}
 
     def shown(item: int) -> SampleOut:
         return SampleOut(
@@ -145,7 +145,7 @@ def _lines(path: Path) -> NDArray[np.int64]:
         return np.cumsum([0, *map(len, file)], dtype=np.int64)
 
 
-def _label(folder: Path, task: Task, names: list[str], item: int) -> Any:
+def _label(folder: Path, task: Task, names: Sequence[str], item: int) -> Any:
     label = _array(folder / labels_file(task.name))[item]
     match task.type:
         case "class":
@@ -154,12 +154,6 @@ def _label(folder: Path, task: Task, names: list[str], item: int) -> Any:
             return [name for name, there in zip(names, label.tolist(), strict=True) if there]
         case "regression":
             return [float(number) for number in label.tolist()]
-
-
-def _class_names(task: Task, counted: Any) -> list[str]:
-    """The report counts them by name, in their order."""
-    names = list(next(iter(counted.values()), {}))
-    return names if len(names) == task.classes else [str(k) for k in range(task.classes)]
 
 
 def _array(path: Path) -> NDArray[Any]:

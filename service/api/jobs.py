@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.sse import EventSourceResponse
 
 from service import idempotency, jobs, logs, requests, results, stream
+from service.api.repeatable import Key, point_to
 from service.auth import Principal, require
 from service.deps import ReadSession, ResourcesDep, WriteSession
 from service.schemas.jobs import (
@@ -34,14 +35,6 @@ from training.run_dir import RunDir
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 read = Depends(require("read"))
 Submitter = Annotated[Principal, Depends(require("submit"))]
-Key = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        pattern=r"^[!-~]{1,255}$",
-        description="Makes it safe to send the request again: for 24 hours it makes the job only once.",
-    ),
-]
 LastEvent = Annotated[int | None, Header(alias="Last-Event-ID", ge=0, le=2**31 - 1)]
 
 
@@ -69,7 +62,7 @@ def submit(
         idempotency.fingerprint("POST", router.prefix, asked),
         lambda: jobs.submit(session, asked, submitter.name),
     )
-    _point_to(job.id, response, replayed)
+    point_to(response, f"{router.prefix}/{job.id}", replayed)
     return jobs.told(session, [job])[0]
 
 
@@ -123,7 +116,7 @@ def clone(
         idempotency.fingerprint("POST", f"{router.prefix}/{job_id}/clone", changes),
         lambda: jobs.clone(session, original, changes or CloneJob(), submitter.name),
     )
-    _point_to(job.id, response, replayed)
+    point_to(response, f"{router.prefix}/{job.id}", replayed)
     return jobs.told(session, [job])[0]
 
 
@@ -178,9 +171,3 @@ def attempts(job_id: str, session: ReadSession) -> AttemptList:
     """Which workers have tried it, and how each attempt ended."""
     rows = jobs.attempts(session, jobs.get(session, job_id).id)
     return AttemptList(data=[AttemptOut.model_validate(row) for row in rows])
-
-
-def _point_to(job_id: str, response: Response, replayed: bool) -> None:
-    response.headers["Location"] = f"{router.prefix}/{job_id}"
-    if replayed:
-        response.headers["Idempotent-Replayed"] = "true"

@@ -8,10 +8,10 @@ from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import JSONResponse
 
 from service import idempotency, replications
-from service.api.jobs import Key
+from service.api.repeatable import Key, point_to
+from service.api.results import TEXTS, written
 from service.auth import Principal, require
 from service.deps import ReadSession, WriteSession
-from service.result_formats import FORMATS
 from service.schemas.jobs import Options
 from service.schemas.replications import (
     NewReplication,
@@ -56,9 +56,7 @@ def submit(
         idempotency.fingerprint("POST", router.prefix, asked),
         lambda: replications.submit(session, asked, submitter.name),
     )
-    response.headers["Location"] = f"{router.prefix}/{replication.id}"
-    if replayed:
-        response.headers["Idempotent-Replayed"] = "true"
+    point_to(response, f"{router.prefix}/{replication.id}", replayed)
     return replications.told(session, replication, with_results=True)
 
 
@@ -86,19 +84,13 @@ def get_replication(
     "/{replication_id}/results",
     dependencies=[read],
     response_model=TableView,
-    responses={
-        200: {"content": {media_type: {"schema": {"type": "string"}} for media_type, _ in FORMATS.values()}}
-    },
+    responses=TEXTS,
 )
 def get_results(
     replication_id: str, session: ReadSession, asked: Annotated[TableFormat, Query()]
 ) -> TableView | Response:
     """The table alone, in the formats of GET /v1/results."""
-    view = replications.view(session, replications.get(session, replication_id))
-    if asked.format == "json":
-        return view
-    media_type, written = FORMATS[asked.format]
-    return Response(written(view), media_type=media_type)
+    return written(replications.view(session, replications.get(session, replication_id)), asked.format)
 
 
 @router.post("/{replication_id}/cancel")

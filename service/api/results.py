@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Response
 
@@ -14,6 +14,11 @@ from service.schemas.results import GroupedList, ResultFilters, ResultPage, Tabl
 
 router = APIRouter(prefix="/v1", tags=["results"], dependencies=[Depends(require("read"))])
 
+TEXTS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {media_type: {"schema": {"type": "string"}} for media_type, _ in FORMATS.values()}}
+}
+"""What a route that writes tables answers besides JSON."""
+
 
 @router.get("/results/tables")
 async def tables() -> TableList:
@@ -24,9 +29,7 @@ async def tables() -> TableList:
 @router.get(
     "/results",
     response_model=GroupedList | ResultPage | TableView,
-    responses={
-        200: {"content": {media_type: {"schema": {"type": "string"}} for media_type, _ in FORMATS.values()}}
-    },
+    responses=TEXTS,
 )
 def list_results(
     session: ReadSession, asked: Annotated[ResultFilters, Query()]
@@ -50,7 +53,12 @@ def _table(session: ReadSession, name: str, asked: ResultFilters) -> TableView |
     changes = {"protocol": asked.protocol} if asked.protocol else {}
     groups = results.table_groups(session, table, changes)
     view = results.table_view(session, table, groups, protocol=asked.protocol)
-    if asked.format == "json":
+    return written(view, asked.format)
+
+
+def written(view: TableView, form: str) -> TableView | Response:
+    """A table as JSON or in one of the FORMATS."""
+    if form == "json":
         return view
-    media_type, written = FORMATS[asked.format]
-    return Response(written(view), media_type=media_type)
+    media_type, write = FORMATS[form]
+    return Response(write(view), media_type=media_type)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from models_store.heads import Head, HeadStore
 from models_store.store import ModelStore, StoreError
 from service.errors import UnavailableError
-from service.inference.models import MAX_MEANINGS, MEANING_KEPT_S
+from service.inference.models import MAX_MEANINGS, MEANING_KEPT_S, out_of_reach
 from service.inference.shared import SharedCalls
 
 log = logging.getLogger(__name__)
@@ -101,7 +101,4 @@ def _told_to_client(what: str) -> Iterator[None]:
             "head_damaged", f"{what} is damaged and is not used; attach it again, or name others"
         ) from None
     except OSError as error:
-        log.error("model store: %s", error)
-        raise UnavailableError(
-            "model_store_unavailable", "the model store does not answer; try again soon", retry_after_s=5
-        ) from None
+        raise out_of_reach(error) from None

@@ -104,7 +104,12 @@ def _told_to_client(reference: str) -> Iterator[None]:
             f"the model {reference[:100]!r} is damaged and is not used; publish it again, or name another",
         ) from None
     except OSError as error:
-        log.error("model store: %s", error)
-        raise UnavailableError(
-            "model_store_unavailable", "the model store does not answer; try again soon", retry_after_s=5
-        ) from None
+        raise out_of_reach(error) from None
+
+
+def out_of_reach(error: OSError) -> UnavailableError:
+    """The store is; what the matter is with it is for the log."""
+    log.error("model store: %s", error)
+    return UnavailableError(
+        "model_store_unavailable", "the model store does not answer; try again soon", retry_after_s=5
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from service.schemas.samples import Shown
+from service.schemas.samples import Labels, Shown
 from training.spec import Modality
 
 
@@ -25,8 +25,7 @@ class SampleSeenOut(_Seen):
     row: int
     """Its place among the training samples."""
     modalities: dict[str, SeenOut]
-    labels: dict[str, str | list[str] | list[float]]
-    """Task → the name of its class, the names of its labels, or its numbers."""
+    labels: Labels
 
 
 class PreviewOut(_Seen):

@@ -56,12 +56,17 @@ class TableShown(_Shown):
 Shown = Annotated[ImageShown | TextShown | SequenceShown | TableShown, Field(discriminator="kind")]
 
 
+Labels = Annotated[
+    dict[str, str | list[str] | list[float]],
+    Field(description="Task → the name of its class, the names of its labels, or its numbers."),
+]
+
+
 class SampleOut(_Shown):
     row: int
     """Its place among all samples, whatever their split."""
     modalities: dict[str, Shown]
-    labels: dict[str, str | list[str] | list[float]]
-    """Task → the name of its class, the names of its labels, or its numbers."""
+    labels: Labels
 
 
 class SamplePage(_Shown):

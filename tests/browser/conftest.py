@@ -174,3 +174,9 @@ def visiting(browser: Browser, url: str, *, width: int = 1440, scheme: str = "li
         yield Visitor(context.new_page(), url)
     finally:
         context.close()
+
+
+@pytest.fixture
+def visitor(browser: Browser, lived: Lived) -> Iterator[Visitor]:
+    with visiting(browser, lived.url) as visitor:
+        yield visitor

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import Guarded, Lived, Visitor, visiting
 from tests.browser.test_pages import WINDOWS, row
-
-
-@pytest.fixture
-def visitor(browser: Browser, lived: Lived) -> Iterator[Visitor]:
-    with visiting(browser, lived.url) as visitor:
-        yield visitor
 
 
 def drawn(page: Page) -> set[int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -14,12 +13,6 @@ from tests.browser.conftest import Guarded, Lived, Visitor, visiting
 from tests.service.worker.places import SMALL
 
 WINDOWS = [(1440, "light"), (1440, "dark"), (390, "light"), (390, "dark")]
-
-
-@pytest.fixture
-def visitor(browser: Browser, lived: Lived) -> Iterator[Visitor]:
-    with visiting(browser, lived.url) as visitor:
-        yield visitor
 
 
 def row(page: Page, table: str, text: str) -> list[str]:

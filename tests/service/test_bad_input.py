@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
-from service.db import migrate
-from service.settings import Settings
-from tests.applications import new_app
-from tests.conftest import new_postgres_database
 from tests.service.rows import SPEC, checkpointed, submitted, trained
 
 JSON = {"Content-Type": "application/json"}
@@ -34,19 +28,10 @@ class Case:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgres"])
-def client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+@pytest.fixture(scope="module")
+def client(shared_api: TestClient) -> TestClient:
     """One service for all of them: none may leave anything behind."""
-    folder = tmp_path_factory.mktemp("bad_input")
-    with ExitStack() as stack:
-        url = f"sqlite:///{folder / 'fusebox.db'}"
-        if request.param == "postgres":
-            uri = request.getfixturevalue("postgres")
-            url = stack.enter_context(new_postgres_database(uri, template="migrated"))
-        migrate(url)
-        settings = Settings(data_dir=folder, FUSEBOX_DATABASE_URL=url, FUSEBOX_REDIS_URL="")  # type: ignore[call-arg]
-        app = new_app(settings)
-        yield stack.enter_context(TestClient(app, raise_server_exceptions=False))
+    return shared_api
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from tokenizers import Tokenizer
 from models_store.manifest import Manifest
 from service import auth
 from service.client import Client
-from service.db import Sessions, migrate, transaction
+from service.db import Sessions, transaction
 from service.inference.finish import as_int8
 from service.schemas.embeddings import EmbeddingList
 from service.settings import Settings
@@ -34,11 +34,9 @@ TEXT = "a handwritten three"
 
 
 @pytest.fixture
-def database_url(tmp_path: Path) -> str:
+def database_url(sqlite_url: str) -> str:
     """Embedding asks no database, so one kind is enough; it only serves for keys and assets here."""
-    url = f"sqlite:///{tmp_path / 'fusebox.db'}"
-    migrate(url)
-    return url
+    return sqlite_url
 
 
 @pytest.fixture

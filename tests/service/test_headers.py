@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from service.db import migrate
 from service.headers import HEADERS
 
 
 @pytest.fixture
-def database_url(tmp_path: Path) -> str:
+def database_url(sqlite_url: str) -> str:
     """One kind of database is enough: nothing here depends on it."""
-    url = f"sqlite:///{tmp_path / 'fusebox.db'}"
-    migrate(url)
-    return url
+    return sqlite_url
 
 
 @pytest.mark.parametrize(

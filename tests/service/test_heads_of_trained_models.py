@@ -17,11 +17,11 @@ from PIL import Image
 from torch import Tensor
 
 from service import leases, models
-from service.db import make_engine, make_sessions, migrate, transaction
+from service.db import make_engine, make_sessions, transaction
 from service.settings import Settings
 from service.tables import Job
 from service.worker.ingest import Ingest
-from tests.applications import new_app
+from tests.applications import app_on_sqlite
 from tests.service.conftest import Exported
 from tests.service.pictures import file
 from tests.service.rows import probed, started, trained
@@ -73,12 +73,9 @@ def walked(
     assert done("probe", probe) == 0
 
     folder = tmp_path_factory.mktemp("walked")
-    url = f"sqlite:///{folder / 'fusebox.db'}"
-    migrate(url)
-    settings = Settings(data_dir=folder, FUSEBOX_DATABASE_URL=url, FUSEBOX_REDIS_URL="")  # type: ignore[call-arg]
-    app = new_app(settings)
+    app = app_on_sqlite(folder)
     with TestClient(app) as client:
-        probe_job_id = published(settings, app.state.resources.store, exported, probe)
+        probe_job_id = published(app.state.resources.settings, app.state.resources.store, exported, probe)
         answer = client.post("/v1/models/captions/heads", json={"probe_job_id": probe_job_id})
         assert answer.status_code == 201, answer.text
         yield Walked(client, probe, probe_job_id, *known(runs))

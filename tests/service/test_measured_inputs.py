@@ -17,12 +17,11 @@ from tokenizers.models import WordLevel
 
 from models_store.manifest import ImageInput, SequenceInput, TableInput, TextInput
 from models_store.store import ModelStore
-from service.db import migrate
 from service.inference.arrays import Packed
 from service.inference.prepare import Given, prepare
 from service.settings import Settings
 from service.strict_input import MAX_VALUES
-from tests.applications import new_app
+from tests.applications import app_on_sqlite
 from tests.models_store.bundles import manifest
 from tests.service.inference.measured import SERIES, published
 
@@ -32,11 +31,7 @@ STEPS = [[1.0, 2, 3], [4, 5.5, 6], [-7, 8, 9]]
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
     """Embedding changes nothing and asks no database, so one of either kind is enough for all of these tests."""
-    folder = tmp_path_factory.mktemp("measured")
-    url = f"sqlite:///{folder / 'fusebox.db'}"
-    migrate(url)
-    settings = Settings(data_dir=folder, FUSEBOX_DATABASE_URL=url, FUSEBOX_REDIS_URL="")  # type: ignore[call-arg]
-    return new_app(settings)
+    return app_on_sqlite(tmp_path_factory.mktemp("measured"))
 
 
 @pytest.fixture(scope="module")

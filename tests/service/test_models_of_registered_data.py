@@ -19,9 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from models_store.manifest import Manifest
-from service.db import migrate
-from service.settings import Settings
-from tests.applications import new_app
+from tests.applications import app_on_sqlite
 from tests.service.pictures import file
 from tests.training.registration.fixtures import WRITERS, registered
 from tests.training.runs import done, made
@@ -86,10 +84,7 @@ def trained(folder: Path, made_from: Format, spec: dict[str, Any], **options: An
     found = checkpoint.choose(run, "last")
     data = load_for(found.meta.spec, folder / "datasets")
 
-    url = f"sqlite:///{folder / 'fusebox.db'}"
-    migrate(url)
-    settings = Settings(data_dir=folder / "var", FUSEBOX_DATABASE_URL=url, FUSEBOX_REDIS_URL="")  # type: ignore[call-arg]
-    app = new_app(settings)
+    app = app_on_sqlite(folder)
     with TestClient(app) as client:
         store = app.state.resources.store
         digest = store.publish(export.export)

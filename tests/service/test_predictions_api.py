@@ -19,13 +19,11 @@ from httpx import Response
 from models_store.files import Files, blob, digest_of
 from models_store.heads import HeadStore
 from models_store.store import ModelStore
-from service.db import migrate
 from service.inference import heads as kept_heads
 from service.inference.models import MEANING_KEPT_S
 from service.schemas.embeddings import EmbeddingList
 from service.schemas.predictions import PredictedEmbeddingList, PredictionList
-from service.settings import Settings
-from tests.applications import new_app
+from tests.applications import app_on_sqlite
 from tests.models_store.bundles import head
 from tests.service.inference.measured import exported, published
 
@@ -41,11 +39,7 @@ SIZE = np.array([[0], [0], [0], [1], [2], [0]])
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
     """Asking heads changes nothing and asks no database, so one of either kind is enough for all of these tests."""
-    folder = tmp_path_factory.mktemp("predictions")
-    url = f"sqlite:///{folder / 'fusebox.db'}"
-    migrate(url)
-    settings = Settings(data_dir=folder, FUSEBOX_DATABASE_URL=url, FUSEBOX_REDIS_URL="")  # type: ignore[call-arg]
-    return new_app(settings)
+    return app_on_sqlite(tmp_path_factory.mktemp("predictions"))
 
 
 @pytest.fixture(scope="module")

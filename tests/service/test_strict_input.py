@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.db import migrate
 from service.errors import MalformedError
 from service.strict_input import MAX_DEPTH, check_json
 
@@ -19,11 +17,9 @@ JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture
-def database_url(tmp_path: Path) -> str:
+def database_url(sqlite_url: str) -> str:
     """One kind of database is enough: nothing here depends on it."""
-    url = f"sqlite:///{tmp_path / 'fusebox.db'}"
-    migrate(url)
-    return url
+    return sqlite_url
 
 
 def refusal(client: TestClient, body: bytes | str, content_type: str = "application/json") -> tuple[int, Any]:

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from training.data.rendering import COLORS, SHAPES, TEXTURES
-from training.spec import DatasetSpec, Digits, Registered, Task
-from training.spec.datasets import SplitName
-from training.spec.registration import read_registered
+from training.spec import DatasetSpec, Digits, Registered
+from training.spec.registration import numbered, read_registered
 
 DIGITS = tuple(str(digit) for digit in range(10))
 RELATION = ("unrelated", "partners")
@@ -37,10 +36,4 @@ def class_names(spec: DatasetSpec, datasets_dir: Path) -> dict[str, Sequence[str
         names = IN_DIGITS if isinstance(spec, Digits) else IN_TRIFEATURES
         return {task.name: names[task.name] for task in spec.tasks}
     _, report = read_registered(datasets_dir, spec.sha256)
-    return {task.name: _counted(task, report.labels.get(task.name)) for task in spec.tasks}
-
-
-def _counted(task: Task, counts: Mapping[SplitName, Mapping[str, float]] | None) -> list[str]:
-    """The report counts classes by name, in their order."""
-    names = list(next(iter((counts or {}).values()), {}))
-    return names if len(names) == task.classes else [str(k) for k in range(task.classes)]
+    return {task.name: report.counted(task) or numbered(task) for task in spec.tasks}

@@ -60,15 +60,14 @@ def keep_head(run: Run, probed: Probed, task: Task, probe: Linear, scores: Mappi
 
 
 def output_names(dataset: DatasetSpec, task: Task, datasets_dir: Path) -> tuple[str, ...] | None:
-    """What the classes or labels of a registered dataset are called; its report counts them in their order."""
+    """What the classes or labels of a registered dataset are called; as its report has them."""
     if task.type == "regression" or not isinstance(dataset, Registered):
         return None
     try:
         _, report = read_registered(datasets_dir, dataset.sha256)
     except (OSError, ValidationError):
         return None
-    names = tuple(next(iter(report.labels.get(task.name, {}).values()), {}))
-    return names if len(names) == task.classes else None
+    return report.counted(task)
 
 
 def _score(task: Task, metric: str, score: Estimate) -> HeadScore:

@@ -24,7 +24,7 @@ from pydantic_core import PydanticCustomError
 
 from training.events import Family
 from training.spec.base import Protocol, Spec, whole
-from training.spec.datasets import CHANGES, Card, Change, SplitName
+from training.spec.datasets import CHANGES, Card, Change, SplitName, Task
 from training.spec.encoders import Kind
 
 OwnFormat = Literal["image_folder", "webdataset", "parquet", "arrays"]
@@ -188,6 +188,16 @@ class Report(Spec):
     """What was changed, as published."""
     warnings: tuple[str, ...] = ()
     """What is allowed and may still mislead."""
+
+    def counted(self, task: Task) -> tuple[str, ...] | None:
+        """What the task's classes or labels are called, in their order; None when the data does not say."""
+        names = tuple(next(iter(self.labels.get(task.name, {}).values()), {}))
+        return names if len(names) == task.classes else None
+
+
+def numbered(task: Task) -> tuple[str, ...]:
+    """What classes are called that have no names."""
+    return tuple(str(k) for k in range(task.classes))
 
 
 def split_file(protocol: Protocol, split: SplitName) -> str:
