@@ -3,8 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 ARGS ?=
-# Two files of tests at once: much of a test is waiting for processes. What a file shares is made once.
-PARALLEL ?= --numprocesses 2 --dist loadfile
+# Three files of tests at once, also on two cores: much of a test is waiting for processes. What a file shares is made once.
+PARALLEL ?= --numprocesses 3 --dist loadfile
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 
 .PHONY: help demo serve test test-all browser check bench format clean

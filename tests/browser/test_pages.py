@@ -12,7 +12,12 @@ from service.client import Client
 from tests.browser.conftest import Guarded, Lived, Visitor, visiting
 from tests.service.worker.places import SMALL
 
-WINDOWS = [(1440, "light"), (1440, "dark"), (390, "light"), (390, "dark")]
+WINDOWS = [
+    (1440, "light"),
+    pytest.param(1440, "dark", marks=pytest.mark.slow),
+    pytest.param(390, "light", marks=pytest.mark.slow),
+    (390, "dark"),
+]
 
 
 def row(page: Page, table: str, text: str) -> list[str]:

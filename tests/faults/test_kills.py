@@ -79,6 +79,7 @@ def fault(
     return Fault(fusebox, sessions, settings, request.node.name)
 
 
+@pytest.mark.slow
 def test_a_killed_trainer_loses_nothing(fault: Fault, expected_weights: str) -> None:
     fault.await_random_moment()
     fault.kill_runner()
@@ -91,6 +92,7 @@ def test_a_killed_worker_loses_nothing(fault: Fault, expected_weights: str) -> N
     assert fault.outcomes(expected_weights) == ["lost", "succeeded"]
 
 
+@pytest.mark.slow
 def test_a_killed_api_disturbs_no_training_and_comes_back(fault: Fault, expected_weights: str) -> None:
     fault.await_random_moment()
     fault.kill("api")
@@ -99,6 +101,7 @@ def test_a_killed_api_disturbs_no_training_and_comes_back(fault: Fault, expected
         assert client.job(fault.job_id)["state"] == "succeeded"
 
 
+@pytest.mark.slow
 def test_a_flushed_redis_loses_neither_running_nor_queued_jobs(
     fault: Fault, redis_url: str, expected_weights: str
 ) -> None:

@@ -13,7 +13,7 @@ from tests.processes import eventually
 from training.run_dir import RunDir
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_training_goes_on_after_the_service_was_stopped_and_started(
     settings: Settings, sessions: Sessions, expected_weights: str
 ) -> None:

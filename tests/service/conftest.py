@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -11,7 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import delete
 
-from models_store.store import ModelStore
+from models_store.store import MANIFEST, ModelStore
 from service.db import Sessions, migrate, transaction
 from service.resources import Resources
 from service.settings import Settings
@@ -19,6 +21,7 @@ from service.tables import Base
 from tests.applications import new_app
 from tests.conftest import new_postgres_database
 from tests.training.runs import done, made, small
+from training.run_dir import RunDir
 from training.spec import ExportSpec
 
 
@@ -43,8 +46,13 @@ class Published:
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    folder = tmp_path_factory.mktemp("exported")
-    return Exported(_exported(folder, "captions"), _exported(folder, "pairs"))
+    """One test process makes them, and those beside it wait for it."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with (folder / "exported.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return Exported(_exported(folder / "exported", "captions"), _exported(folder / "exported", "pairs"))
 
 
 @pytest.fixture
@@ -61,6 +69,9 @@ def publish(store: ModelStore, exported: Exported) -> Published:
 
 
 def _exported(folder: Path, form: str) -> Path:
+    export = RunDir(folder / f"export-{form}")
+    if (export.export / MANIFEST).exists():
+        return export.export
     run = made(folder / f"train-{form}", small(epochs=1, dataset={"form": form}))
     assert done("fit", run) == 0
     export = made(folder / f"export-{form}", ExportSpec(run=run.name, name=form))

@@ -26,6 +26,8 @@ from service.tables import ApiKey, utc_now
 from service.up import EXIT_REFUSED, environment
 from tests.applications import new_app
 
+pytestmark = pytest.mark.long  # so many that on PostgreSQL they run in `make test-all` only
+
 OPEN = "0.0.0.0"
 HERE = "http://fusebox.example"
 

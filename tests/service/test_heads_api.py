@@ -20,6 +20,8 @@ from tests.applications import new_app
 from tests.models_store.bundles import bundle, head
 from tests.service.rows import probed, row, trained
 
+pytestmark = pytest.mark.long  # so many that on PostgreSQL they run in `make test-all` only
+
 OTHER_SHA = "1" * 64
 OTHER = ((0, 0), (1, 0), (0, 1), (0, 0))
 

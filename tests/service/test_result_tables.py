@@ -16,6 +16,8 @@ from service.tables import Dataset, Job
 from tests.published import CARDS
 from tests.service.rows import scored
 
+pytestmark = pytest.mark.long  # so many that on PostgreSQL they run in `make test-all` only
+
 Scores = Mapping[int, float]
 """Training seed → score, as the probe gives it."""
 

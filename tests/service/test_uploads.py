@@ -26,6 +26,8 @@ from service.worker.registrar import GIVEN_UP, Registrar
 from tests.training.registration import own
 from training.spec.registration import REGISTERED
 
+pytestmark = pytest.mark.long  # so many that on PostgreSQL they run in `make test-all` only
+
 PART = {"Content-Type": "application/offset+octet-stream"}
 SMALL = {"image_size": 16}
 HASH = "0" * 64

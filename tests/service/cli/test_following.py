@@ -47,6 +47,7 @@ def test_jobs_that_have_ended_are_not_waited_for(client: Client) -> None:
     assert follow(client, ended) == ended
 
 
+@pytest.mark.slow
 def test_a_killed_api_does_not_end_the_following(service: LocalService, client: Client) -> None:
     job = long_job(client)
     ended: list[Json] = []

@@ -89,6 +89,7 @@ SMALL = (
 )
 
 
+@pytest.mark.slow
 def test_a_folder_that_nobody_has_seen_before_is_trained_on_probed_exported_and_served(
     service: LocalService, folder: Path
 ) -> None:

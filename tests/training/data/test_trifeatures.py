@@ -41,6 +41,7 @@ def test_pictures_are_ordered_by_file_name():
         assert names == sorted(names)
 
 
+@pytest.mark.slow
 def test_the_cached_pictures_are_those_rendered_one_after_another(cache):
     rng = np.random.default_rng(42)
     pictures = in_drawing_order(rng)

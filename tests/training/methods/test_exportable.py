@@ -104,6 +104,7 @@ def assert_says_the_same(method: Method, spec: TrainSpec, path: Path) -> None:
                 assert torch.allclose(method.embed(given, present), theirs, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["comm", pytest.param("cmc", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("form", "protocol"),
