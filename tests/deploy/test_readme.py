@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from service.client import Client
 from service.up import LocalService
@@ -19,27 +21,55 @@ SERVER = "http://127.0.0.1:8000"
 README = (ROOT / "README.md").read_text()
 
 
-def pasted(url: str) -> str:
-    """All shell lines of the README as one script, of this installation and for the server at `url`."""
-    blocks = re.findall(r"^```sh\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-    assert len(blocks) >= 6
+WALK, OWN_DATA = README.split("\n## Your own data\n")
+
+
+def pasted(text: str, url: str) -> str:
+    """All shell lines of a text as one script, of this installation and for the server at `url`."""
+    blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    assert blocks
     script = "".join(blocks).replace(f"F={SERVER}", f"F={url}").replace(".venv/bin/python", sys.executable)
+    script = script.replace("$PWD/.venv/bin", str(Path(sys.executable).parent))
     assert SERVER not in script
-    assert ".venv/" not in script.replace(sys.executable, "")
+    assert ".venv/" not in script.replace(str(Path(sys.executable).parent), "")
     # An answer that is an error fails the script; each answer is a line.
     return 'curl() { command curl --fail-with-body "$@" && echo; }\n' + script
+
+
+def done(script: str, folder: Path, url: str) -> str:
+    """What it printed, in `folder`, by people who have named their server."""
+    shell = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=folder, env={**os.environ, "FUSEBOX_SERVER": url},
+        capture_output=True, text=True, timeout=500, check=False,
+    )  # fmt: skip
+    assert shell.returncode == 0, shell.stderr
+    return shell.stdout
 
 
 @pytest.mark.slow
 def test_the_walk_through_the_nine_doors_can_be_pasted(tmp_path: Path) -> None:
     with LocalService(local(tmp_path / "data")) as service:
-        shell = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", pasted(service.url)],
-            cwd=tmp_path, capture_output=True, text=True, timeout=500, check=False,
-        )  # fmt: skip
-        assert shell.returncode == 0, shell.stderr
+        printed = done(pasted(WALK, service.url), tmp_path, service.url)
         with Client(service.url) as client:
             assert {job["state"] for job in client.jobs()["data"]} == {"succeeded"}
             assert client.model("prod")["name"] == "digits"
-    last = json.loads(shell.stdout.splitlines()[-1])
+    last = json.loads(printed.splitlines()[-1])
     assert len(last["data"][0]["embedding"]) == 8
+
+
+@pytest.mark.slow
+def test_the_walk_with_data_of_ones_own_can_be_pasted(tmp_path: Path) -> None:
+    pets = tmp_path / "pets"
+    pets.mkdir()
+    lines = ["file_name,text,kind"]
+    for number in range(120):
+        kind, colour = [("cat", (200, 60, 60)), ("dog", (60, 60, 200))][number % 2]
+        Image.new("RGB", (80, 64), (*colour[:2], colour[2] - number % 50)).save(pets / f"{number:04}.jpg")
+        lines.append(f"{number:04}.jpg,a {kind} asleep on chair {number},{kind}")
+    (pets / "metadata.csv").write_text("\n".join(lines))
+    with LocalService(local(tmp_path / "data")) as service:
+        printed = done(pasted(OWN_DATA, service.url), tmp_path, service.url)
+    (embedded,) = json.loads(printed[printed.index("\n{") :])["data"]
+    assert embedded["modalities"] == ["image", "text"]
+    assert len(embedded["embedding"]) == 64
