@@ -4,7 +4,7 @@
       MalformedError 400      InvalidError 422        NotFoundError 404       ConflictError 409
       UnauthorizedError 401   ForbiddenError 403      MisdirectedError 421
       TooLargeError 413       UnsupportedMediaError 415
-      OverloadedError 429     UnavailableError 503
+      OverloadedError 429     UnavailableError 503    DeadlineError 504
 
 Raise where you know; nothing needs catching on the way to the one handler in `service.problems`.
 """
@@ -108,3 +108,8 @@ class OverloadedError(FuseboxError):
 class UnavailableError(FuseboxError):
     status = 503
     title = "Temporarily unavailable"
+
+
+class DeadlineError(FuseboxError):
+    status = 504
+    title = "Not done in time"

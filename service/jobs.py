@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from service.bell import ring_later
@@ -40,6 +40,14 @@ MOVES: Mapping[str, frozenset[str]] = {
     "failed": frozenset({"queued"}),
     "cancelled": frozenset({"queued"}),
 }
+
+MOVES_OUTSIDE: Mapping[str, frozenset[str]] = {
+    "running": frozenset({"succeeded", "failed", "cancelled"}),
+    "succeeded": frozenset({"running"}),
+    "failed": frozenset({"running"}),
+    "cancelled": frozenset({"running"}),
+}
+"""Of jobs of the kind `external`, which are run elsewhere: whoever runs them says how it goes."""
 
 
 def create(
@@ -64,7 +72,7 @@ def create(
         spec_sha256=spec_hash(spec),
         group_sha256=spec_hash(spec, with_seed=False),
         method=trained.method.name,
-        dataset=trained.dataset.name,
+        dataset=request.dataset,
         seed=getattr(spec, "seed", trained.seed),
         source_job_id=request.source.id if request.source else None,
         cloned_from_id=cloned_from.id if cloned_from else None,
@@ -100,6 +108,7 @@ def submit(session: Session, asked: NewJob, actor: str) -> Job:
 
 def clone(session: Session, job: Job, changes: CloneJob, actor: str) -> Job:
     """A new job like `job`, except for the changes. It waits for what `job` was to wait for."""
+    assert_run_here(job)
     kind = cast(Kind, job.kind)
     return create(
         session,
@@ -138,15 +147,24 @@ def locked(session: Session, job_id: str) -> Job:
 
 
 def page(
-    session: Session, filters: Mapping[str, str | None], tag: str | None, cursor: str | None, limit: int
+    session: Session,
+    filters: Mapping[str, str | None],
+    tag: str | None,
+    cursor: str | None,
+    limit: int,
+    *,
+    text: str | None = None,
 ) -> tuple[list[Job], str | None]:
-    """Newest first. `filters`: column → value, None for any. Returns the jobs and the next page's cursor."""
+    """Newest first. `filters`: column → value, None for any; `text`: a part of the name, or the id. Returns the jobs and
+    the next page's cursor."""
     query = select(Job).order_by(Job.id.desc()).limit(limit + 1)
     for column, value in filters.items():
         if value is not None:
             query = query.where(getattr(Job, column) == value)
     if tag is not None:
         query = query.join(JobTag).where(JobTag.tag == tag)
+    if text is not None:
+        query = query.where(or_(Job.name.icontains(text, autoescape=True), Job.id == text))
     if cursor is not None:
         query = query.where(Job.id < place_of(cursor, str)[0])
     jobs = list(session.scalars(query))
@@ -177,7 +195,7 @@ def cancel(session: Session, job: Job, actor: str) -> None:
 
     The job must be locked, so that it is not claimed meanwhile.
     """
-    if job.state == "queued":
+    if job.state == "queued" or (job.kind, job.state) == ("external", "running"):
         move(session, job, "cancelled", actor=actor, reason="user_cancelled", finished_at=utc_now())
     elif job.state in ("starting", "running"):
         move(session, job, "cancelling", actor=actor, reason="user_cancelled", cancel_requested_at=utc_now())
@@ -188,6 +206,7 @@ def retry(session: Session, job: Job, actor: str) -> None:
 
     The job must be locked: then whoever moves the one it waits for comes either before us or after us.
     """
+    assert_run_here(job)
     if job.state not in ("failed", "cancelled"):
         raise ConflictError(
             "job_not_ended",
@@ -200,6 +219,14 @@ def retry(session: Session, job: Job, actor: str) -> None:
             DEPENDENCY_FAILED, f"it waits for {awaited.id}, which {ended(awaited)}; retry that one first"
         )
     _queue_anew(session, job, actor)
+
+
+def assert_run_here(job: Job) -> None:
+    """Raises ConflictError for a job that only whoever sent it can start again."""
+    if job.kind == "external":
+        raise ConflictError(
+            "run_elsewhere", f"{job.id} is run elsewhere and only logged here; start it again there"
+        )
 
 
 def _queue_anew(session: Session, job: Job, actor: str) -> None:
@@ -217,7 +244,7 @@ def move(
 
     `changes` are further columns to set. Only succeeds while state and token are as `job` was read.
     """
-    if to not in MOVES[job.state]:
+    if to not in (MOVES_OUTSIDE if job.kind == "external" else MOVES)[job.state]:
         raise ConflictError("impossible_move", f"a job that is {job.state} cannot become {to}")
     was = job.state
     seq = session.scalar(

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 URN = "urn:fusebox:problem"
 """Problem types are names, not addresses: `code` and `detail` say all there is to say."""
+OPEN_INFERENCE = "/v2/models"
+"""Where clients look for the member `error`."""
 TITLES = {
     400: "Bad request",
     404: "Not found",
@@ -58,7 +60,8 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": title}
     for status, title in {400: "Malformed request", 401: "Not authenticated", 403: "Not permitted", 404: "Not found", 409: "Conflict",
                           413: "Too large", 415: "Unsupported media type", 422: "Invalid request",
-                          429: "Too many requests", 503: "Temporarily unavailable"}.items()
+                          429: "Too many requests", 503: "Temporarily unavailable",
+                          504: "Not done in time"}.items()
 }  # fmt: skip
 
 
@@ -72,12 +75,15 @@ def answer(request: Request, error: FuseboxError) -> JSONResponse:
         instance=request.url.path,
         errors=[FaultOut(pointer=each.pointer, code=each.code, detail=each.detail) for each in error.faults],
     )
+    content = problem.model_dump()
+    if request.url.path.startswith(OPEN_INFERENCE):
+        content["error"] = error.detail
     headers = {**error.headers}
     if error.retry_after_s:
         headers["Retry-After"] = str(error.retry_after_s)
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse(problem.model_dump(), error.status, headers, media_type="application/problem+json")
+    return JSONResponse(content, error.status, headers, media_type="application/problem+json")
 
 
 def invalid(errors: Sequence[Any], body: Any, prefix: str = "") -> InvalidError:

@@ -81,9 +81,9 @@ def as_csv(view: TableView) -> str:
     for row in view.rows:
         for column, cell in zip(view.columns, row.cells, strict=True):
             place = _place(view, row, column)
-            writer.writerow(_guarded(place | _ours(column, cell)))
+            writer.writerow(guarded(place | _ours(column, cell)))
             for each in cell.published:
-                writer.writerow(_guarded(place | _theirs(column, each)))
+                writer.writerow(guarded(place | _theirs(column, each)))
     return file.getvalue()
 
 
@@ -261,16 +261,16 @@ def _in_unit(column: TableColumn, own: float | None) -> float | None:
     return None if own is None else round(own * SHOWN_PER_OWN[column.unit], 9)
 
 
-def _guarded(fields: Mapping[str, object]) -> dict[str, object]:
+def guarded(fields: Mapping[str, object]) -> dict[str, object]:
     """Numbers stay numbers; a text that a spreadsheet would compute starts with an apostrophe."""
 
-    def guarded(value: object) -> object:
+    def safe(value: object) -> object:
         if not isinstance(value, str):
             return value
         text = _plain(value)
         return f"'{text}" if text.startswith(FORMULA) else text
 
-    return {name: guarded(value) for name, value in fields.items()}
+    return {name: safe(value) for name, value in fields.items()}
 
 
 def _plain(text: str) -> str:

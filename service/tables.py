@@ -107,7 +107,7 @@ class Job(Base):
     dataset: Mapped[str | None] = mapped_column(String(100), index=True)
     seed: Mapped[int | None]
     source_job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"), index=True)
-    """The training that a probe or an export builds on."""
+    """The training that a probe, an export or an embedding builds on."""
     cloned_from_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
     after_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"), index=True)
     """The job that must have succeeded before this one starts; it cannot be removed as long as this one is there."""
@@ -177,7 +177,7 @@ class JobEvent(Base):
     seq: Mapped[int] = mapped_column(primary_key=True)
     at: Mapped[datetime] = mapped_column(default=utc_now)
     type: Mapped[str] = mapped_column(String(20))
-    """state, started, checkpoint, result, head, exported or message. Progress is not kept: the job has the latest."""
+    """state, started, checkpoint, result, head, exported, embedded or message. Progress is not kept: the job has the latest."""
     level: Mapped[str] = mapped_column(String(10), default="info")
     text: Mapped[str] = mapped_column(Text, default="")
     data: Mapped[dict[str, Any]] = mapped_column(default=dict)
@@ -250,6 +250,26 @@ class MetricBucket(Base):
     vmax: Mapped[float | None]
     vsum: Mapped[float] = mapped_column(default=0.0)
     vsumsq: Mapped[float] = mapped_column(default=0.0)
+
+
+class Experiment(Base):
+    """What loggers outside gather their runs under. Written by `service.mlflow`."""
+
+    __tablename__ = "experiments"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    created_by: Mapped[str] = mapped_column(default="local")
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class ExternalRun(Base):
+    """Says of a job of the kind `external` which experiment it is of. Its parameters and tags are the job's spec."""
+
+    __tablename__ = "external_runs"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    experiment_id: Mapped[int] = mapped_column(ForeignKey("experiments.id"), index=True)
 
 
 class Checkpoint(Base):

@@ -8,7 +8,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from service.tables import MetricPoint, MetricSeries
+from service.schemas.jobs import JobKind, State
+from service.tables import Job, MetricPoint, MetricSeries
 
 Step = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
@@ -102,12 +103,75 @@ class MetricList(BaseModel):
     data: list[MetricOut]
 
 
+class RankedBy(BaseModel):
+    """Which metric ranks the jobs, which of its values, and among which jobs."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    name: Annotated[str, Field(max_length=200)]
+    """The metric's."""
+    by: Literal["last", "min", "max"] = "last"
+    """The last value (of jobs in which it is finite), or an extreme over all steps."""
+    better: Literal["lower", "higher"]
+    """What comes first."""
+    kind: JobKind | None = None
+    state: State | None = None
+    method: str | None = None
+    dataset: str | None = None
+    tag: str | None = None
+    limit: Annotated[int, Field(ge=1, le=200)] = 50
+    cursor: Annotated[str, Field(max_length=800)] | None = None
+    """`next_cursor` of the page before."""
+
+
+class Ranked(BaseModel):
+    """A job's place by a metric: the value that ranks it, and that metric's summary."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    job_id: str
+    job_name: str
+    kind: JobKind
+    state: State
+    method: str | None
+    dataset: str | None
+    seed: int | None
+    group_sha256: str
+    """Equal for jobs that differ by their seed only."""
+    value: float
+    metric: MetricOut
+
+    @classmethod
+    def of(cls, series: MetricSeries, job: Job, value: float) -> Self:
+        names = ("kind", "state", "method", "dataset", "seed", "group_sha256")
+        columns = {name: getattr(job, name) for name in names}
+        metric = MetricOut.of(series)
+        return cls(job_id=job.id, job_name=job.name, value=value, metric=metric, **columns)
+
+
+class Leaderboard(BaseModel):
+    data: list[Ranked]
+    has_more: bool
+    next_cursor: str | None
+
+
 class PointsAfter(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     after_step: Step | None = None
     """Only points with a greater step."""
-    limit: Annotated[int, Field(ge=1, le=10_000)] = 1000
+    limit: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """1,000 by default. NDJSON and CSV have all points, and know no limit."""
+    format: Literal["json", "ndjson", "csv"] | None = None
+    """By default what `Accept` asks for: `application/x-ndjson`, `text/csv`, or a page of JSON."""
+
+    @model_validator(mode="after")
+    def _only_pages_are_limited(self) -> Self:
+        if self.limit is not None and self.format in ("ndjson", "csv"):
+            raise PydanticCustomError(
+                "limit_of_stream", "NDJSON and CSV have all points; leave limit out", {"loc": "query.limit"}
+            )
+        return self
 
 
 class PointOut(BaseModel):

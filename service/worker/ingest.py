@@ -19,6 +19,7 @@ from service.tables import Checkpoint, Job, Model, ProbeResult
 from training.events import (
     CheckpointSaved,
     Done,
+    EmbeddingsKept,
     Event,
     Exported,
     HeadKept,
@@ -115,6 +116,9 @@ class Ingest:
                 leases.tell(session, job, "head", text, task=event.task, sha256=event.sha256)
             case Exported():
                 self._publish(session, job)
+            case EmbeddingsKept():
+                text = f"{event.count} embeddings of {event.dim} numbers are kept and can be searched in"
+                leases.tell(session, job, "embedded", text, sha256=event.sha256, count=event.count)
             case Message():
                 leases.tell(session, job, "message", event.text, event.level)
             case Done():

@@ -13,13 +13,17 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, func, inspect, select, text
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, UniqueConstraint, func, inspect, select, text
 from sqlalchemy.exc import OperationalError
 
 from service.db import (
     MIGRATION_LOCK,
+    MIGRATIONS,
     Sessions,
     assert_migrated,
     is_migrated,
@@ -83,10 +87,41 @@ def test_the_migrated_tables_are_those_that_the_classes_describe(engine: Engine)
 
 
 def test_every_index_and_foreign_key_of_the_classes_is_in_the_database(engine: Engine) -> None:
+    assert_all_is_there(engine)
+
+
+REVISIONS = [each.revision for each in ScriptDirectory(MIGRATIONS).walk_revisions()][::-1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("earlier", ["base", *REVISIONS])
+def test_every_index_is_there_whichever_way_the_tables_came(empty_url: str, earlier: str) -> None:
+    """Up to an earlier version and on; then back to it and up again."""
+    engine = make_engine(empty_url)
+    for direction, revision in (
+        (command.upgrade, earlier), (command.upgrade, "head"), (command.downgrade, earlier), (command.upgrade, "head"),
+    ):  # fmt: skip
+        if (direction, revision) != (command.upgrade, "base"):
+            with engine.begin() as connection:
+                config = Config(attributes={"connection": connection})
+                config.set_main_option("script_location", MIGRATIONS)
+                direction(config, revision)
+        if revision == "head":
+            assert_all_is_there(engine)
+    engine.dispose()
+
+
+def assert_all_is_there(engine: Engine) -> None:
     there = inspect(engine)
     for table in Base.metadata.sorted_tables:
-        indexes = {index["name"] for index in there.get_indexes(table.name)}
-        assert {index.name for index in table.indexes} <= indexes, table.name
+        indexes = {index["name"]: index["column_names"] for index in there.get_indexes(table.name)}
+        assert {str(index.name): [column.name for column in index.columns] for index in table.indexes}.items() <= indexes.items(), table.name  # fmt: skip
+        unique = {tuple(each["column_names"]) for each in there.get_unique_constraints(table.name)}
+        wanted = {
+            tuple(each.columns.keys()) for each in table.constraints if isinstance(each, UniqueConstraint)
+        }
+        assert wanted <= unique, table.name
+        assert there.get_pk_constraint(table.name)["constrained_columns"] == table.primary_key.columns.keys()
         assert len(there.get_foreign_keys(table.name)) == len(table.foreign_keys), table.name
 
 

@@ -1,0 +1,97 @@
+"""Rows of a curve as arrays, and neighbours merged into fewer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.metrics.tally import MOST
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass
+class Columns:
+    """Neighbouring points or buckets by rising steps, all columns (R,). NaN where no point of a row is finite."""
+
+    step0: Ints
+    step1: Ints
+    finite: Ints
+    """Points of the row with a finite value."""
+    total: Floats
+    """Their sum."""
+    low: Floats
+    high: Floats
+
+    def merged(self, together: int) -> Columns:
+        """Each `together` rows as one; the last may be of fewer."""
+        rows = len(self.step0)
+        starts = np.arange(0, rows, min(together, rows))
+        ends = np.minimum(starts + together, rows) - 1
+        finite = np.add.reduceat(self.finite, starts)
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = np.add.reduceat(self.total, starts)
+        low, high = np.fmin.reduceat(self.low, starts), np.fmax.reduceat(self.high, starts)
+        # A sum may outgrow a double though no value does.
+        total = np.where(np.isnan(total), low / 2 + high / 2, np.clip(total, -MOST, MOST))
+        total[finite == 0] = 0
+        return Columns(self.step0[starts], self.step1[ends], finite, total, low, high)
+
+    def put(self, place: int, row: Columns | None) -> None:
+        """Another row at this place; None: one that stands for no point."""
+        for name, column in vars(self).items():
+            column[place] = getattr(row, name)[0] if row else 0
+        if row is None:
+            self.step0[place], self.step1[place] = 1, 0
+
+    def without_empty(self) -> Columns:
+        there = self.step0 <= self.step1
+        return self if there.all() else Columns(*(column[there] for column in vars(self).values()))
+
+    def middles(self) -> list[int]:
+        middle: list[int] = (self.step0 + (self.step1 - self.step0) // 2).tolist()
+        return middle
+
+    def means(self) -> list[float | None]:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return _with_gaps(self.total / self.finite)
+
+    def lows(self) -> list[float | None]:
+        return _with_gaps(self.low)
+
+    def highs(self) -> list[float | None]:
+        return _with_gaps(self.high)
+
+
+def of_points(rows: Sequence[Any]) -> Columns:
+    """Rows of (series, step, value)."""
+    _, steps, values = zip(*rows, strict=True)
+    step, value = _ints(steps), _floats(values)
+    finite = ~np.isnan(value)
+    return Columns(step, step, finite.astype(np.int64), np.where(finite, value, 0.0), value, value)
+
+
+def of_buckets(rows: Sequence[Any]) -> Columns:
+    """Rows of (series, first step, last step, finite points, their sum, low, high)."""
+    _, step0, step1, finite, total, low, high = zip(*rows, strict=True)
+    return Columns(_ints(step0), _ints(step1), _ints(finite), _floats(total), _floats(low), _floats(high))
+
+
+def _ints(column: Sequence[int]) -> Ints:
+    return np.array(column, np.int64)
+
+
+def _floats(column: Sequence[float | None]) -> Floats:
+    return np.array(column, np.float64)  # None becomes NaN
+
+
+def _with_gaps(column: Floats) -> list[float | None]:
+    values: list[float | None] = column.tolist()
+    if np.isnan(column).any():
+        return [None if value != value else value for value in values]
+    return values
