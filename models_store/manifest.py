@@ -6,9 +6,12 @@ trained network and the process that serves it, so whatever preprocessing the tr
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Precision = Literal["fp32", "int8", "fp16"]
+"""fp32 as trained. int8: weights and products of matrices in whole numbers, for CPUs. fp16: half as long, for GPUs."""
 
 
 class _Frozen(BaseModel):
@@ -89,6 +92,90 @@ class Parity(_Frozen):
     """Every subset of modalities that was compared."""
 
 
+class ScoreChange(_Frozen):
+    """What a probe says of a task's held-out samples: of embeddings in fp32, on which it was fitted, and in another
+    precision."""
+
+    metric: str
+    fp32: float
+    here: float
+
+
+class Closeness(_Frozen):
+    """How near a precision's embeddings are to those of fp32, over held-out samples and every subset of modalities."""
+
+    max_abs_diff: float
+    min_cosine: float
+    samples: int
+    scores: dict[str, ScoreChange] = {}
+    """By task, of samples that have every modality."""
+
+
+class Variant(_Frozen):
+    """The network in one precision, cut where its modalities meet, so that an absent one costs nothing.
+
+    An encoder takes its modality's input tensor and gives `NAME.tokens`, float32 (batch, tokens, width), and `NAME.there`,
+    bool (batch, tokens). The fusion takes both of every modality, any number of tokens from one on, and gives the output.
+    Tokens that are not there change nothing and may be left away; of a modality that is absent none is there.
+    """
+
+    precision: Precision
+    encoders: dict[str, str]
+    """Modality → file."""
+    fusion: str
+    """File."""
+    closeness: Closeness | None = None
+    """None of fp32 itself."""
+    golden_tolerance: float | None = None
+    """By how much, relative to its length, a golden vector may come out differently elsewhere."""
+
+
+class Withheld(_Frozen):
+    """A precision that was asked for and is not in the bundle."""
+
+    precision: Precision
+    reason: str
+
+
+class Golden(_Frozen):
+    """Held-out samples with their vectors, by which whoever loads the model sees whether it computes the same here.
+
+    In the file, of NumPy's .npz: `inputs.ROW.NAME` per sample and modality as the encoder takes it, without a batch axis
+    and without padding; `vectors.PRECISION`, float32 (subsets, samples, embedding_dim).
+    """
+
+    file: str
+    samples: int
+    subsets: tuple[tuple[str, ...], ...]
+
+
+class Score(_Frozen):
+    metric: str
+    value: float
+
+
+class SubsetQuality(_Frozen):
+    """What is to be expected of an embedding that is made of some of the modalities."""
+
+    modalities: tuple[str, ...]
+    mean_cosine: float
+    """To the embedding of the same sample with every modality."""
+    min_cosine: float
+    scores: dict[str, Score] = {}
+    """By task: what a probe that was fitted on embeddings of every modality says of these."""
+
+
+class Quality(_Frozen):
+    """Measured when the model was exported, on held-out data, in fp32. The probes are ridge regressions, which are fitted
+    in a moment; those of a probe job are chosen with more care and score better."""
+
+    samples: int
+    """Held out, of each subset."""
+    fitted_on: int
+    """Training samples of the probes; 0 where there is no task."""
+    subsets: tuple[SubsetQuality, ...]
+
+
 class Source(_Frozen):
     """Where the weights came from: enough to find the run, its data and its probe results again."""
 
@@ -99,10 +186,16 @@ class Source(_Frozen):
     epoch: int
     checkpoint_sha256: str
     seed: int
+    dataset_sha256: str | None = None
+    """Of all that the training's data consisted of; unknown of models that were exported before it was kept."""
 
 
 class Manifest(_Frozen):
-    """One published model. `files` maps each file of the bundle, the manifest excepted, to its sha256."""
+    """One published model. `files` maps each file of the bundle, the manifest excepted, to its sha256.
+
+    Every bundle has `model.onnx`, the whole network in fp32, for any runtime. Those that were made before there was more
+    have nothing else, and are served from it: what came later has a default that says so, and the format is the same.
+    """
 
     format: Literal[1] = 1
     name: str
@@ -120,7 +213,29 @@ class Manifest(_Frozen):
     opset: int
     source: Source
     parity: Parity
+    variants: tuple[Variant, ...] = ()
+    """fp32 first; none in bundles that have the whole network alone."""
+    withheld: tuple[Withheld, ...] = ()
+    golden: Golden | None = None
+    quality: Quality | None = None
     files: dict[str, str]
+
+    @model_validator(mode="after")
+    def _has_its_files(self) -> Self:
+        named = {file for each in self.variants for file in (*each.encoders.values(), each.fusion)}
+        named |= {self.golden.file} if self.golden else set()
+        missing = sorted(named - set(self.files))
+        if missing:
+            raise ValueError(f"{missing[0]!r} belongs to the model and is not among its files")
+        return self
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """In which it can be had."""
+        return tuple(each.precision for each in self.variants) or ("fp32",)
+
+    def variant(self, precision: Precision) -> Variant | None:
+        return next((each for each in self.variants if each.precision == precision), None)
 
     def input_named(self, name: str) -> Input | None:
         return next((each for each in self.inputs if each.name == name), None)

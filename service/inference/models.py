@@ -12,11 +12,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 
+from models_store.manifest import Precision
 from models_store.store import ModelStore, StoreError, UnknownModelError
-from service.errors import NotFoundError, UnavailableError
-from service.inference.served import Served, load
+from service.errors import InvalidError, NotFoundError, UnavailableError
+from service.inference.served import PrecisionError, Served, load
 from service.inference.shared import SharedCalls
+from service.inference.tokens import Tokens
 
 log = logging.getLogger(__name__)
 
@@ -35,13 +38,15 @@ class Meaning:
 
 
 class Models:
-    """At most `max_models` in memory: loaded when first asked for, the least recently used leaves first.
+    """At most `max_models` in memory: loaded when first asked for, the least recently used leaves first. A model in another
+    precision counts as another model.
 
     Several that ask for the same thing at once wait for one reading of the store.
     """
 
-    def __init__(self, store: ModelStore, max_models: int) -> None:
+    def __init__(self, store: ModelStore, max_models: int, tokens: Tokens | None = None) -> None:
         self._store = store
+        self._tokens = tokens
         self._max_models = max_models
         self._readers = ThreadPoolExecutor(STORE_READERS, "fusebox-store")
         self._meanings: OrderedDict[str, Meaning] = OrderedDict()
@@ -49,19 +54,23 @@ class Models:
         self._resolving = SharedCalls(self._resolve, self._readers)
         self._loading = SharedCalls(self._load, self._readers)
 
-    async def find(self, reference: str) -> tuple[str, Served]:
-        """The model's label, and the model. Raises NotFoundError or UnavailableError."""
+    async def find(self, reference: str, precision: Precision | None = None) -> tuple[str, Served]:
+        """The model's label, and the model, in fp32 unless another precision is asked for.
+
+        Raises NotFoundError, UnavailableError, or InvalidError when the model is not to be had in the precision.
+        """
         meaning = await self._meaning(reference)
-        served = self._loaded.get(meaning.digest) or await self._loading(meaning.digest)
-        self._loaded[meaning.digest] = served
-        self._loaded.move_to_end(meaning.digest)
+        key = meaning.digest if precision in (None, "fp32") else f"{meaning.digest}/{precision}"
+        served = self._loaded.get(key) or await self._loading(key)
+        self._loaded[key] = served
+        self._loaded.move_to_end(key)
         while len(self._loaded) > self._max_models:
             self._loaded.popitem(last=False)
         return meaning.label, served
 
     @property
     def loaded(self) -> list[str]:
-        """Digests, the least recently used first."""
+        """Digests, with the precision behind those that are not in fp32; the least recently used first."""
         return list(self._loaded)
 
     def close(self) -> None:
@@ -85,9 +94,10 @@ class Models:
         label = next((f"{name}@{version}" for version, each in versions.items() if each == digest), digest)
         return Meaning(digest, label, until)
 
-    def _load(self, digest: str) -> Served:
+    def _load(self, key: str) -> Served:
+        digest, _, precision = key.partition("/")
         with _told_to_client(digest):
-            return load(self._store, digest)
+            return load(self._store, digest, cast(Precision, precision or "fp32"), self._tokens)
 
 
 @contextmanager
@@ -97,6 +107,8 @@ def _told_to_client(reference: str) -> Iterator[None]:
         yield
     except UnknownModelError as error:
         raise NotFoundError("model_not_found", str(error)) from None
+    except PrecisionError as error:
+        raise InvalidError.at("/precision", "precision_not_available", str(error)) from None
     except StoreError as error:
         log.error("model %s: %s", reference, error)
         raise UnavailableError(

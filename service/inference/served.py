@@ -1,4 +1,4 @@
-"""One model in memory: loaded from verified bytes, tried once, and then asked for batches.
+"""One model in memory, in one precision: loaded from verified bytes, tried once, and then asked for batches.
 
 B samples of a batch, D embedding width.
 """
@@ -17,10 +17,13 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors
 from tokenizers import Tokenizer
 
-from models_store.manifest import ImageInput, Input, Manifest, SequenceInput, TableInput, TextInput
-from models_store.store import DamagedModelError, ModelStore
+from models_store.manifest import ImageInput, Input, Manifest, Precision, TextInput
+from models_store.store import DamagedModelError, ModelStore, StoreError
+from service.inference.golden import assert_reproduces
+from service.inference.graphs import Graphs, SplitGraphs, WholeGraph, widths_of
 from service.inference.prepare import Sample
 from service.inference.texts import open_tokenizer
+from service.inference.tokens import Tokens
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +40,12 @@ RUNTIME_ERRORS: tuple[type[Exception], ...] = (
     runtime_errors.RuntimeException,
     runtime_errors.EPFail,
 )
+LOADING_ERRORS: tuple[type[Exception], ...] = (*RUNTIME_ERRORS, KeyError, ValueError)
+"""The last two where names or shapes are not those of the manifest."""
+
+
+class PrecisionError(StoreError):
+    """The model is not to be had here in the precision that was asked for; the message says in which it is."""
 
 
 @dataclass(frozen=True)
@@ -45,41 +54,83 @@ class Served:
 
     digest: str
     manifest: Manifest
+    precision: Precision
     tokenizers: Mapping[str, Tokenizer]
     """By modality."""
-    session: onnxruntime.InferenceSession
+    graphs: Graphs
+    images: Tokens | None = None
+    """What images were encoded to lately."""
 
     def run(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
-        """(B, D). What a sample lacks is filled with padding, which the graph is told not to look at."""
-        present = [[each.name in sample.arrays for each in self.manifest.inputs] for sample in samples]
-        feed = {wanted.name: _batch(wanted, samples) for wanted in self.manifest.inputs}
-        feed[self.manifest.presence_input] = np.array(present)
-        fused: NDArray[np.float32] = self.session.run([self.manifest.output], feed)[0]
-        return fused
+        """(B, D). Each modality is encoded of those samples that have it."""
+        encoded: list[dict[str, NDArray[Any]]] = [{} for _ in samples]
+        for wanted in self.manifest.inputs:
+            having = [place for place, sample in enumerate(samples) if wanted.name in sample.arrays]
+            own = self._encoded(wanted, [samples[place] for place in having])
+            for place, tokens in zip(having, own, strict=True):
+                encoded[place][wanted.name] = tokens
+        return self.fuse(encoded)
+
+    def encode(self, name: str, arrays: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        """What the model makes of one modality of some samples, as in `Sample.arrays`: it depends on nothing else, and may
+        be kept and fused again."""
+        return self.graphs.encode(name, arrays)
+
+    def _encoded(self, wanted: Input, samples: Sequence[Sample]) -> list[NDArray[Any]]:
+        """As `encode`; images that are known, or are equal, are encoded once."""
+        arrays = {place: sample.arrays[wanted.name] for place, sample in enumerate(samples)}
+        keys = [sample.keys.get(wanted.name) for sample in samples]
+        if self.images is None or not isinstance(wanted, ImageInput) or None in keys:
+            return self.encode(wanted.name, list(arrays.values()))
+        known = {key: self.images.get(key) for key in keys if key is not None}
+        new = {key: arrays[place] for place, key in enumerate(keys) if key is not None and known[key] is None}
+        for key, tokens in zip(new, self.encode(wanted.name, list(new.values())), strict=True):
+            known[key] = tokens
+            self.images.keep(key, tokens)
+        return [own for key in keys if key is not None and (own := known[key]) is not None]
+
+    def fuse(self, encoded: Sequence[Mapping[str, NDArray[Any]]]) -> NDArray[np.float32]:
+        """(B, D), from what `encode` gave of each modality that a sample has."""
+        return self.graphs.fuse(encoded)
 
 
-def load(store: ModelStore, digest: str) -> Served:
-    """Raises StoreError, also when the bundle is whole but does not work here; OSError when the store is out of reach."""
+def load(
+    store: ModelStore, digest: str, precision: Precision = "fp32", images: Tokens | None = None
+) -> Served:
+    """`images`: where it may keep what they are encoded to. Raises PrecisionError when it is not to be had in the precision, another StoreError also when the bundle is whole
+    but does not work here; OSError when the store is out of reach."""
     manifest = store.manifest(digest)
+    there = precisions_here(manifest)
+    if precision not in there:
+        raise PrecisionError(_not_here(manifest, precision, there))
     tokenizers = {
         each.name: open_tokenizer(store.read(digest, each.tokenizer), each)
         for each in manifest.inputs
         if isinstance(each, TextInput)
     }
-    content = store.read(digest, MODEL)
     try:
-        session = onnxruntime.InferenceSession(content, _options(), providers=_providers())
-        served = Served(digest, manifest, tokenizers, session)
+        graphs = _graphs(store, digest, manifest, precision)
+        # Of a network in one piece there is nothing to keep but the images themselves.
+        kept = images if isinstance(graphs, SplitGraphs) else None
+        served = Served(digest, manifest, precision, tokenizers, graphs, kept)
         # The first run allocates; better now than in somebody's request. And it shows whether the graph is as described.
         shape = served.run([Sample({})]).shape
-    except RUNTIME_ERRORS as error:
+        if shape != (1, manifest.embedding_dim):
+            raise DamagedModelError(
+                f"model {digest} gives {shape}, not the {manifest.embedding_dim} numbers it declares"
+            )
+        variant, golden = manifest.variant(precision), manifest.golden
+        if variant is not None and golden is not None:
+            assert_reproduces(graphs, manifest, golden, variant, store.read(digest, golden.file))
+    except LOADING_ERRORS as error:
         raise DamagedModelError(f"model {digest} cannot be run here: {error}") from error
-    if shape != (1, manifest.embedding_dim):
-        raise DamagedModelError(
-            f"model {digest} gives {shape}, not the {manifest.embedding_dim} numbers it declares"
-        )
-    log.info("loaded %s %s on %s", manifest.name, digest[:12], session.get_providers()[0])
+    log.info("loaded %s %s in %s on %s", manifest.name, digest[:12], precision, _providers(precision)[0])
     return served
+
+
+def precisions_here(manifest: Manifest) -> tuple[Precision, ...]:
+    """In which a model can be served on this machine: a CPU would turn every number of fp16 into fp32 and back."""
+    return tuple(each for each in manifest.precisions if each != "fp16" or on_gpu())
 
 
 def on_gpu() -> bool:
@@ -87,8 +138,33 @@ def on_gpu() -> bool:
     return available and any(Path(device).exists() for device in GPU_DEVICES)
 
 
-def _providers() -> list[str]:
-    return ["CUDAExecutionProvider", "CPUExecutionProvider"] if on_gpu() else ["CPUExecutionProvider"]
+def _not_here(manifest: Manifest, precision: Precision, there: Sequence[Precision]) -> str:
+    reason = next((f": {each.reason}" for each in manifest.withheld if each.precision == precision), "")
+    if precision in manifest.precisions:
+        reason = ", which needs a GPU, and there is none here"
+    return f"the model {manifest.name} is not to be had in {precision}{reason}; ask for {' or '.join(there)}"
+
+
+def _graphs(store: ModelStore, digest: str, manifest: Manifest, precision: Precision) -> Graphs:
+    def session(file: str) -> onnxruntime.InferenceSession:
+        return onnxruntime.InferenceSession(
+            store.read(digest, file), _options(), providers=_providers(precision)
+        )
+
+    variant = manifest.variant(precision)
+    if variant is None:
+        return WholeGraph(manifest, session(MODEL))
+    encoders = {name: session(file) for name, file in variant.encoders.items()}
+    fusion = session(variant.fusion)
+    return SplitGraphs(
+        manifest, encoders, fusion, widths_of(manifest, fusion), one_by_one=precision == "int8"
+    )
+
+
+def _providers(precision: Precision) -> list[str]:
+    """A GPU has no kernels for int8."""
+    gpu = on_gpu() and precision != "int8"
+    return ["CUDAExecutionProvider", "CPUExecutionProvider"] if gpu else ["CPUExecutionProvider"]
 
 
 def _options() -> onnxruntime.SessionOptions:
@@ -100,43 +176,3 @@ def _options() -> onnxruntime.SessionOptions:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     return options
-
-
-def _batch(wanted: Input, samples: Sequence[Sample]) -> NDArray[Any]:
-    match wanted:
-        case ImageInput():
-            return _stacked(wanted.name, samples, (wanted.channels, wanted.height, wanted.width))
-        case TableInput():
-            return _stacked(wanted.name, samples, (wanted.features,))
-        case TextInput():
-            return _texts(wanted, samples)
-        case SequenceInput():
-            return _sequences(wanted, samples)
-
-
-def _stacked(name: str, samples: Sequence[Sample], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    batch = np.zeros((len(samples), *shape), dtype=np.float32)
-    for row, sample in zip(batch, samples, strict=True):
-        if name in sample.arrays:
-            row[:] = sample.arrays[name]
-    return batch
-
-
-def _texts(wanted: TextInput, samples: Sequence[Sample]) -> NDArray[np.int64]:
-    """Padded to the longest of the batch."""
-    texts = [sample.arrays.get(wanted.name, np.empty(0, dtype=np.int64)) for sample in samples]
-    batch = np.full((len(texts), max(1, *map(len, texts))), wanted.pad_id, dtype=np.int64)
-    for row, ids in zip(batch, texts, strict=True):
-        row[: len(ids)] = ids
-    return batch
-
-
-def _sequences(wanted: SequenceInput, samples: Sequence[Sample]) -> NDArray[np.float32]:
-    """Padded to the longest of the batch, or to the one length that the network takes."""
-    none = np.empty((0, wanted.features), dtype=np.float32)
-    sequences = [sample.arrays.get(wanted.name, none) for sample in samples]
-    length = wanted.max_steps if wanted.fixed_steps else max(1, *map(len, sequences))
-    batch = np.zeros((len(sequences), length, wanted.features), dtype=np.float32)
-    for row, steps in zip(batch, sequences, strict=True):
-        row[: len(steps)] = steps
-    return batch

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from models_store.manifest import Precision, Quality
 from service.paging import MAX_CHARS
 from service.schemas.heads import HeadOut
 from service.tables import Alias, Model
@@ -36,17 +37,26 @@ class ModelOut(BaseModel):
     train_job_id: str | None
     """The training that it comes from."""
     manifest: dict[str, Any]
-    """Inputs, output, where the weights come from, and how near ONNX came to torch."""
+    """Inputs, output, where the weights come from, how near ONNX came to torch, and other precisions to fp32."""
+    precisions: list[Precision]
+    """In which it was published. fp16 is served where there is a GPU."""
+    quality: Quality | None
+    """What is to be expected of an embedding that is made of some of the modalities; unknown of models that were exported
+    before it was measured."""
     heads: list[HeadOut]
     """Probes that are attached to it, which POST /v1/predictions asks."""
     created_at: datetime
 
     @classmethod
     def of(cls, model: Model, aliases: list[str], heads: list[HeadOut]) -> Self:
-        columns = {
-            name: getattr(model, name) for name in cls.model_fields if name not in ("aliases", "heads")
+        told = {
+            "aliases": aliases,
+            "heads": heads,
+            "precisions": [each["precision"] for each in model.manifest.get("variants", [])] or ["fp32"],
+            "quality": model.manifest.get("quality"),
         }
-        return cls.model_validate({**columns, "aliases": aliases, "heads": heads})
+        columns = {name: getattr(model, name) for name in cls.model_fields if name not in told}
+        return cls.model_validate({**columns, **told})
 
 
 class ModelPage(BaseModel):

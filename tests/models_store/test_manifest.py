@@ -44,3 +44,32 @@ def test_every_kind_of_input_is_read_back_as_it_was_written() -> None:
 def test_a_manifest_scales_by_finite_numbers_alone(number: float) -> None:
     with pytest.raises(ValidationError):
         TableInput(name="static", features=1, mean=(0,), std=(number,))
+
+
+def test_an_older_manifest_has_the_whole_network_in_fp32_and_nothing_else() -> None:
+    older = json.loads(manifest({}).model_dump_json())
+    for later in ("variants", "withheld", "golden", "quality"):
+        del older[later]
+    found = Manifest.model_validate(older)
+    assert (found.precisions, found.variant("fp32"), found.golden, found.quality) == (
+        ("fp32",),
+        None,
+        None,
+        None,
+    )
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        {
+            "variants": [
+                {"precision": "fp32", "encoders": {"text": "encoder-text.onnx"}, "fusion": "fusion.onnx"}
+            ]
+        },
+        {"golden": {"file": "golden.npz", "samples": 1, "subsets": [["text"]]}},
+    ],
+)
+def test_a_manifest_names_no_part_that_is_not_among_its_files(named: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match="is not among its files"):
+        manifest({"model.onnx": b"", "encoder-text.onnx": b""}, **named)

@@ -25,7 +25,7 @@ from tests.training.registration.fixtures import WRITERS, registered
 from tests.training.runs import done, made
 from training import checkpoint
 from training.data import Data, load_for, prepare
-from training.export import subsets
+from training.export.inputs import subsets
 from training.methods import Method
 from training.probe.job import restored
 from training.spec import ExportSpec, TrainSpec

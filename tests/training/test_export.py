@@ -12,14 +12,25 @@ import pytest
 import torch
 
 from models_store.manifest import ImageInput, Input, Manifest, SequenceInput, TableInput, TextInput
+from tests.training.methods import batches
+from tests.training.methods.batches import REGISTERED as FORMS
+from tests.training.methods.batches import TINY
+from tests.training.methods.test_exportable import manifest_input
 from tests.training.registration.fixtures import WRITERS, registered
 from tests.training.runs import done, made, of_type, small
 from training.data import load_for
-from training.events import Done, Exported
-from training.export import described, shortened
+from training.events import Done, Exported, Message
+from training.export.graphs import encoder_graph, fusion_graph
+from training.export.held_out import cosines
+from training.export.inputs import described, shortened
+from training.export.network import Network
+from training.export.variants import write_variant
+from training.methods import build_method
 from training.run_dir import EXIT_FAILED, RunDir
 from training.spec import ExportSpec, Protocol
 from training.spec.registration import REGISTERED, Format, scale_file
+
+PARTS = ("encoder-image", "encoder-text", "fusion")
 
 
 def exported(folder: Path, **changes: Any) -> RunDir:
@@ -66,7 +77,8 @@ def test_the_manifest_names_every_file_by_its_content(captions: RunDir) -> None:
         if path.name != "manifest.json"
     }
     assert manifest.files == on_disk
-    assert set(on_disk) == {"model.onnx", "tokenizer.json"}
+    parts = {f"{part}{precision}.onnx" for part in PARTS for precision in ("", ".int8")}
+    assert set(on_disk) == {"model.onnx", "tokenizer.json", "golden.npz"} | parts
 
 
 def test_what_is_absent_or_padding_has_no_influence_on_the_embedding(captions: RunDir) -> None:
@@ -163,3 +175,89 @@ def test_lengths_are_compared_short_and_long_and_each_beside_another() -> None:
 
 def force() -> SequenceInput:
     return SequenceInput(name="force", features=1, max_steps=9, fixed_steps=True)
+
+
+def manifest_of(run_dir: RunDir) -> Manifest:
+    return Manifest.model_validate_json((run_dir.export / "manifest.json").read_bytes())
+
+
+def test_every_precision_says_how_far_it_is_from_fp32(captions: RunDir) -> None:
+    manifest = manifest_of(captions)
+    assert manifest.precisions == ("fp32", "int8")
+    fp32, int8 = manifest.variants
+    assert fp32.closeness is None
+    assert int8.closeness is not None
+    assert 0 < int8.closeness.max_abs_diff < 0.5
+    assert 0.99 <= int8.closeness.min_cosine < 1
+    (change,) = int8.closeness.scores.values()
+    assert manifest.quality is not None
+    assert change.fp32 == manifest.quality.subsets[-1].scores["digit"].value
+
+
+def test_the_quality_of_every_subset_of_modalities_is_told(captions: RunDir) -> None:
+    quality = manifest_of(captions).quality
+    assert quality is not None
+    assert [each.modalities for each in quality.subsets] == [("image",), ("text",), ("image", "text")]
+    *parts, whole = quality.subsets
+    assert (whole.mean_cosine, whole.min_cosine) == pytest.approx((1, 1))
+    for each in parts:
+        assert each.min_cosine < each.mean_cosine < 1
+        assert each.scores["digit"].value < whole.scores["digit"].value
+    assert 0 < quality.samples <= 512
+    assert 0 < quality.fitted_on <= 2000
+
+
+def test_golden_vectors_are_those_of_the_whole_graph(captions: RunDir) -> None:
+    golden = manifest_of(captions).golden
+    assert golden is not None
+    session = onnxruntime.InferenceSession(captions.export / "model.onnx", providers=["CPUExecutionProvider"])
+    with np.load(captions.export / golden.file) as file:
+        arrays = dict(file)
+    assert arrays["vectors.int8"].shape == arrays["vectors.fp32"].shape
+    for subset, vectors in zip(golden.subsets, arrays["vectors.fp32"], strict=True):
+        present = np.array([[name in subset for name in ("image", "text")]])
+        for row in range(golden.samples):
+            feed = {name: arrays[f"inputs.{row}.{name}"][None] for name in ("image", "text")}
+            fused = session.run(["fused"], {**feed, "present": present})[0][0]
+            assert np.abs(fused - vectors[row]).max() <= 1e-5
+
+
+def test_graphs_tell_nothing_of_the_machine_they_were_made_on(captions: RunDir) -> None:
+    for graph in captions.export.glob("*.onnx"):
+        assert str(Path.cwd()).encode() not in graph.read_bytes()
+
+
+@pytest.mark.slow
+def test_a_precision_that_is_too_far_from_fp32_is_withheld_and_the_rest_is_published(
+    captions: RunDir,
+) -> None:
+    spec = ExportSpec(run="model", name="small", precisions=("int8", "fp16", "fp32"), min_cosine=0.9999999)
+    run_dir = made(captions.path.parent / "stricter", spec)
+    assert done("export", run_dir) == 0
+    manifest = manifest_of(run_dir)
+    assert "int8" not in manifest.precisions
+    (reason,) = [each.reason for each in manifest.withheld if each.precision == "int8"]
+    assert "less than 1" in reason
+    assert "smaller min_cosine" in reason
+    assert not list(run_dir.export.glob("*.int8.onnx"))
+    assert any(f"int8 is withheld: {reason}" == each.text for each in of_type(run_dir, Message))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "form"), [("comm", "affect"), ("comm", "clinical"), ("comm", "robot"), ("cmc", "affect")]
+)
+def test_all_encoders_have_int8_and_fp16(form: str, method: str, tmp_path: Path) -> None:
+    spec = small(method={"name": method, **TINY[method]}, dataset=batches.registered("some", FORMS[form]))
+    network = build_method(spec, 0).eval()
+    given = {name: tensor.float() for name, tensor in batches.inputs(spec, 5).items()}
+    described = [manifest_input(each) for each in network.modalities]
+    encoders = {each.name: encoder_graph(network, each, given[each.name][:2]) for each in described}
+    widths = {name: network.encode(name, given[name]).tokens.shape[-1] for name in encoders}
+    fusion = fusion_graph(network, widths)
+    arrays = {name: tensor.numpy() for name, tensor in given.items()}
+    ours = network.embed(given, torch.ones(5, len(given), dtype=torch.bool)).detach().numpy()
+    for precision, least in (("fp32", 1 - 1e-6), ("int8", 0.95), ("fp16", 0.999)):
+        variant = write_variant(tmp_path, precision, encoders, fusion)  # type: ignore[arg-type]
+        vectors = Network(tmp_path, variant, described).vectors(arrays, [tuple(given)])[0]
+        assert cosines(vectors, ours).min() > least

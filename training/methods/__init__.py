@@ -9,13 +9,13 @@ from training.methods.cross_self import CrossSelf
 from training.methods.factorcl import FactorCL
 from training.methods.infmasking import InfMasking
 from training.methods.mae import MAE
-from training.methods.method import Batch, Features, Inputs, Method, View, When
+from training.methods.method import Batch, Encoded, Features, Inputs, Method, View, When
 from training.methods.simclr import SimCLR
 from training.methods.slip import SLIP
 from training.methods.supervised import Supervised
 from training.spec import TrainSpec
 
-__all__ = ["METHODS", "Batch", "Features", "Inputs", "Method", "View", "When", "build_method"]
+__all__ = ["METHODS", "Batch", "Encoded", "Features", "Inputs", "Method", "View", "When", "build_method"]
 
 METHODS: dict[
     str,

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from training.losses import Loss, cross_modal
-from training.methods.method import Batch, Features, Inputs, Method, View, When
-from training.methods.towers import side_by_side
+from training.methods.method import Batch, Encoded, Features, Inputs, Method, View, When
+from training.methods.towers import as_token, side_by_side
 from training.modules.by_name import ByName
 from training.modules.encoders import build_encoder
 from training.modules.pooling import Pooled
@@ -46,8 +46,11 @@ class Cross(Method):
     def loss(self, features: Features, labels: Mapping[str, Tensor], when: When) -> Loss:
         return cross_modal(features["a"], features["b"], self.log_scale.exp())
 
-    def embed(self, inputs: Inputs, present: Tensor) -> Tensor:
-        return side_by_side(self._projected(inputs), present)
+    def encode(self, name: str, raw: Tensor) -> Encoded:
+        return as_token(self._projected_of(name, raw))
+
+    def combine(self, encoded: Sequence[Encoded]) -> Tensor:
+        return side_by_side(encoded)
 
     def after_step(self) -> None:
         """The scale stays within [1, 100], as CLIP's."""
@@ -55,4 +58,8 @@ class Cross(Method):
             self.log_scale.clamp_(0, math.log(100))
 
     def _projected(self, inputs: Inputs) -> list[Tensor]:
-        return [self.projections[m.name](self.pooled[m.name](inputs[m.name])) for m in self.modalities]
+        return [self._projected_of(each.name, inputs[each.name]) for each in self.modalities]
+
+    def _projected_of(self, name: str, raw: Tensor) -> Tensor:
+        projected: Tensor = self.projections[name](self.pooled[name](raw))
+        return projected

@@ -19,8 +19,8 @@ from torch.func import functional_call
 
 from training.losses import Loss, critics, factorcl
 from training.methods.conditional import without_shared
-from training.methods.method import Batch, Features, Inputs, When
-from training.methods.towers import TowerMethod, side_by_side
+from training.methods.method import Batch, Encoded, Features, Inputs, When
+from training.methods.towers import TowerMethod, as_token
 from training.modules.critics import ConcatCritic
 from training.modules.pooling import Pooled
 from training.spec import FactorCL as FactorCLSpec
@@ -93,16 +93,20 @@ class FactorCL(TowerMethod):
             self.critics["conditional_upper"](*_joined(pairs["conditional_upper"])),
         )
 
-    def embed(self, inputs: Inputs, present: Tensor) -> Tensor:
-        encoded = self.encoded(inputs)
-        by_modality = zip(*(self.project(term, encoded) for term in TERMS), strict=True)
-        return side_by_side([torch.cat(parts, dim=1) for parts in by_modality], present)
+    def encode(self, name: str, raw: Tensor) -> Encoded:
+        pooled = self.pooled[name](raw)
+        place = [each.name for each in self.modalities].index(name)
+        return as_token(torch.cat([self.heads_of(term)[place](pooled) for term in TERMS], dim=1))
 
     def project(self, term: str, encoded: list[Tensor]) -> list[Tensor]:
         """Both modalities (…, width) as a term sees them."""
+        return [head(each) for head, each in zip(self.heads_of(term), encoded, strict=True)]
+
+    def heads_of(self, term: str) -> nn.ModuleList:
+        """A term's projections, of the first modality and of the second."""
         heads = self.projections[term]
         assert isinstance(heads, nn.ModuleList)
-        return [head(each) for head, each in zip(heads, encoded, strict=True)]
+        return heads
 
     def without_shared(self, plain: Inputs, augmented: Inputs) -> Inputs:
         """The augmented views, the second modality without what the first tells of it already."""

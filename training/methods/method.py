@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
@@ -34,6 +34,15 @@ class Batch(NamedTuple):
     supervised."""
 
 
+class Encoded(NamedTuple):
+    """One modality of a batch, as the embedding is made of it."""
+
+    tokens: Tensor  # (B, L, width)
+    there: Tensor
+    """Booleans (B, L), false for padding and for all tokens of a sample that lacks the modality. What is not there has no
+    influence on the embedding, and neither has the order of the tokens."""
+
+
 class When(NamedTuple):
     """Where in the training a step stands; some losses change over the epochs."""
 
@@ -45,6 +54,9 @@ class When(NamedTuple):
 
 class Method(nn.Module, ABC):
     """Called with a batch it gives the loss; `embed` gives the representation.
+
+    The representation is computed in two steps, `encode` for each modality by itself and `combine` for all of them, and
+    exported in these, so that a modality that is absent costs nothing where the model is served.
 
     The loss is computed in two parts. In `features` no sample knows of another (but in an encoder's batch-norms); in
     `loss` all of them meet. Between the two a batch can be put together from parts, computed one after the other or on
@@ -78,8 +90,19 @@ class Method(nn.Module, ABC):
     def loss(self, features: Features, labels: Mapping[str, Tensor], when: When) -> Loss: ...
 
     @abstractmethod
+    def encode(self, name: str, raw: Tensor) -> Encoded:
+        """A modality's inputs, which all samples are taken to have. At least one token of each, at least one sample."""
+
+    @abstractmethod
+    def combine(self, encoded: Sequence[Encoded]) -> Tensor:
+        """(B, embedding_dim), of all modalities in the method's order. Takes any number of tokens from one on."""
+
     def embed(self, inputs: Inputs, present: Tensor) -> Tensor:
         """(B, embedding_dim). `present` (B, M): which modalities each sample has; what is absent has no influence."""
+        encoded = [self.encode(each.name, inputs[each.name]) for each in self.modalities]
+        return self.combine(
+            [Encoded(tokens, there & present[:, m : m + 1]) for m, (tokens, there) in enumerate(encoded)]
+        )
 
     def learn_scales(self, inputs: Inputs, labels: Mapping[str, Tensor]) -> None:
         """Takes from all training samples what the loss must know of them before the first step; for most methods
@@ -102,10 +125,11 @@ class FusedMethod(Method):
         self.fusion = FusionTransformer(model.dim, model.heads, model.layers)
         self.embedding_dim = model.dim
 
-    def embed(self, inputs: Inputs, present: Tensor) -> Tensor:
-        tokens, there = self.tokens(inputs)
-        there = [own & present[:, m : m + 1] for m, own in enumerate(there)]
-        embedding: Tensor = self.fusion(tokens, there)
+    def encode(self, name: str, raw: Tensor) -> Encoded:
+        return Encoded(*self.tokens.of_one(name, raw))
+
+    def combine(self, encoded: Sequence[Encoded]) -> Tensor:
+        embedding: Tensor = self.fusion([each.tokens for each in encoded], [each.there for each in encoded])
         return embedding
 
     def fused(self, inputs: Inputs) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from training.methods.method import Inputs, Method
+from training.methods.method import Encoded, Inputs, Method
 from training.modules.by_name import ByName
 from training.modules.encoders import build_encoder
 from training.modules.pooling import Pooled
@@ -45,10 +45,19 @@ class TowerMethod(Method):
         encoded = self.encoded(together, len(views))
         return [each.unflatten(0, (len(views), -1)) for each in encoded]
 
-    def embed(self, inputs: Inputs, present: Tensor) -> Tensor:
-        return side_by_side(self.encoded(inputs), present)
+    def encode(self, name: str, raw: Tensor) -> Encoded:
+        return as_token(self.pooled[name](raw))
+
+    def combine(self, encoded: Sequence[Encoded]) -> Tensor:
+        return side_by_side(encoded)
 
 
-def side_by_side(parts: Sequence[Tensor], present: Tensor) -> Tensor:
-    """(B, sum of widths): each modality's (B, width), zeros where it is absent by present (B, M)."""
-    return torch.cat([part * present[:, m : m + 1] for m, part in enumerate(parts)], dim=1)
+def as_token(pooled: Tensor) -> Encoded:
+    """A modality's one vector (B, width) as its only token."""
+    return Encoded(pooled[:, None], torch.ones_like(pooled[:, :1], dtype=torch.bool))
+
+
+def side_by_side(encoded: Sequence[Encoded]) -> Tensor:
+    """(B, sum of widths): each modality's only token, zeros where a sample has none. Tokens that are not there may stand
+    beside it."""
+    return torch.cat([(tokens * there[..., None]).sum(1) for tokens, there in encoded], dim=1)

@@ -36,7 +36,7 @@ class Tokens(nn.Module):
 
         n_views: how many views lie one after the other in the batch, which an encoder's batch-norms must know.
         """
-        each = [self._of_one(modality.name, inputs[modality.name], n_views) for modality in self.modalities]
+        each = [self.of_one(modality.name, inputs[modality.name], n_views) for modality in self.modalities]
         return [tokens for tokens, _ in each], [there for _, there in each]
 
     def encoder_of(self, name: str) -> Encoder:
@@ -44,7 +44,8 @@ class Tokens(nn.Module):
         assert isinstance(encoder, Encoder)
         return encoder
 
-    def _of_one(self, name: str, raw: Tensor, n_views: int) -> tuple[Tensor, Tensor]:
+    def of_one(self, name: str, raw: Tensor, n_views: int = 1) -> tuple[Tensor, Tensor]:
+        """Of one modality, as `forward` gives them of each."""
         encoder, adapter = self.encoder_of(name), self.adapters[name]
         parts = encode(encoder, raw, n_views)
         there = encoder.there(raw, parts)

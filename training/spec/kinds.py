@@ -1,4 +1,4 @@
-"""The kinds of run: train, probe, export; and a spec's fingerprint."""
+"""The kinds of run: train, probe, export, embed; and a spec's fingerprint."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import hashlib
 import json
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 
+from models_store.manifest import Precision
 from training.spec.base import Penalty, Protocol, RunName, Seed, Spec, whole
+from training.spec.embedding import EmbedSpec
 from training.spec.train import TrainSpec
 
 
@@ -38,15 +41,33 @@ class ExportSpec(Spec):
     """Lower-case letters, digits, dot, dash and underscore. Each export under a name is a new version of it."""
     tolerance: Annotated[float, Field(gt=0, le=0.01)] = 1e-4
     """Largest difference to torch, in any number of any embedding, with which a model may be published."""
+    precisions: Annotated[tuple[Precision, ...], Field(min_length=1)] = ("fp32", "int8")
+    """What the model can be had in. Always in fp32; int8 is faster on a CPU, and fp16 on a GPU."""
+    min_cosine: Annotated[float, Field(ge=0, le=1)] = 0.99
+    """A precision in which any held-out embedding is less similar than this to that of fp32 is withheld."""
     threads: Annotated[int, whole(1, 256)] | None = None
 
+    @field_validator("precisions")
+    @classmethod
+    def _has_fp32(cls, precisions: tuple[Precision, ...]) -> tuple[Precision, ...]:
+        if "fp32" not in precisions:
+            raise PydanticCustomError(
+                "fp32_missing",
+                "every model is published in fp32; give it beside {given}",
+                {"given": ", ".join(precisions)},
+            )
+        if len(set(precisions)) < len(precisions):
+            raise PydanticCustomError("precision_twice", "each precision once", {})
+        return ("fp32", *(each for each in precisions if each != "fp32"))
 
-Kind = Literal["train", "probe", "export"]
-AnySpec = TrainSpec | ProbeSpec | ExportSpec
-SPECS: dict[Kind, type[TrainSpec] | type[ProbeSpec] | type[ExportSpec]] = {
+
+Kind = Literal["train", "probe", "export", "embed"]
+AnySpec = TrainSpec | ProbeSpec | ExportSpec | EmbedSpec
+SPECS: dict[Kind, type[TrainSpec] | type[ProbeSpec] | type[ExportSpec] | type[EmbedSpec]] = {
     "train": TrainSpec,
     "probe": ProbeSpec,
     "export": ExportSpec,
+    "embed": EmbedSpec,
 }
 
 

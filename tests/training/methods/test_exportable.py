@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
-import onnx
 import onnxruntime
 import pytest
 import torch
 from torch import Tensor
 
+from models_store.manifest import Input, SequenceInput, TableInput, TextInput
 from tests.training.methods.batches import REGISTERED, TINY, inputs, registered
 from tests.training.runs import small
 from tests.training.towers import image_tower, sentence_tower
-from training.export import OPSET, Embedder
+from training.export.graphs import encoder_graph, fusion_graph, whole_graph
+from training.export.variants import write_graph
 from training.methods import Method, build_method
-from training.spec import TrainSpec
+from training.spec import Modality, TrainSpec
 
 pytestmark = pytest.mark.long
 
@@ -43,36 +43,32 @@ def spec_of(method: str, modalities: list[dict[str, Any]], protocol: str = "stri
 
 
 def graph(method: Method, spec: TrainSpec, path: Path) -> onnxruntime.InferenceSession:
-    names = [each.name for each in method.modalities]
-    batch = torch.export.Dim("batch", min=1, max=1024)
-    shapes = []
-    for each in method.modalities:
-        open_length = each.kind == "text" or (each.kind == "sequence" and each.name != "force")
-        most = each.max_tokens or each.length
-        shapes.append(
-            {0: batch, 1: torch.export.Dim(f"{each.name}_length", min=1, max=most)}
-            if open_length
-            else {0: batch}
-        )
+    """The whole network, put together from its parts."""
     given = as_given(spec, 2)
-    present = torch.ones(2, len(names), dtype=torch.bool)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            Embedder(method).eval(),
-            (*given.values(), present),
-            input_names=[*names, "present"],
-            output_names=["fused"],
-            dynamic_shapes=((*shapes, {0: batch}),),
-            opset_version=OPSET,
-            dynamo=True,
-            verbose=False,
-        )
-    assert program is not None
-    onnx.save_model(program.model_proto, path, save_as_external_data=False)
+    encoders = {
+        each.name: encoder_graph(method, manifest_input(each), given[each.name]) for each in method.modalities
+    }
+    widths = {name: method.encode(name, given[name]).tokens.shape[-1] for name in encoders}
+    write_graph(whole_graph(encoders, fusion_graph(method, widths)), path)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def manifest_input(modality: Modality) -> Input:
+    """As far as the exporter looks at it: which lengths are open."""
+    match modality.kind:
+        case "text":
+            return TextInput(name=modality.name, max_tokens=modality.max_tokens, pad_id=0)
+        case "sequence":
+            return SequenceInput(
+                name=modality.name,
+                features=modality.features,
+                max_steps=modality.length,
+                fixed_steps=modality.name == "force",
+            )
+        case _:
+            return TableInput(name=modality.name, features=1)
 
 
 def as_given(spec: TrainSpec, size: int) -> dict[str, Tensor]:
