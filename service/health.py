@@ -12,6 +12,8 @@ from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
 from service.db import UNREACHABLE, is_migrated
+from service.inference.engine import InferenceEngine
+from service.inference.meters import Meters
 from service.resources import Resources
 from service.schemas.health import PartOut, Readiness
 from service.tables import STATES, Job
@@ -21,6 +23,9 @@ from service.version import VERSION
 MIN_FREE_BYTES = 512 * 2**20
 """Less free space than this and a checkpoint may not fit."""
 REDIS_PATIENCE_S = 0.5
+REMEMBERED_S = 60.0
+"""How long the death of a thread is told."""
+MOST_NAMED = 5
 
 
 def readiness(resources: Resources) -> Readiness:
@@ -28,6 +33,7 @@ def readiness(resources: Resources) -> Readiness:
     parts = {
         "database": _database(resources.engine),
         "disk": _disk(resources.settings.data_dir),
+        "inference": _inference(resources.inference, resources.settings.inference_stall_s),
         "redis": _redis(resources.settings.redis_url),
     }
     states = {part.state for part in parts.values()}
@@ -36,11 +42,11 @@ def readiness(resources: Resources) -> Readiness:
     )
 
 
-def exposition(session: Session, traffic: Traffic) -> str:
+def exposition(session: Session, traffic: Traffic, meters: Meters) -> str:
     """Prometheus' text format."""
     rows = session.execute(select(Job.state, func.count()).group_by(Job.state))
     counts = {state: count for state, count in rows}  # noqa: C416  rows are no pairs to the type checker
-    return "".join(f"{line}\n" for line in _lines(counts, traffic))
+    return "".join(f"{line}\n" for line in _lines(counts, traffic)) + meters.exposition()
 
 
 def _database(engine: Engine) -> PartOut:
@@ -63,6 +69,29 @@ def _disk(folder: Path) -> PartOut:
             state="failed", detail=f"{free // 2**20} MiB free; {MIN_FREE_BYTES // 2**20} are needed"
         )
     return PartOut(state="ok", detail=f"{free // 2**30} GiB free")
+
+
+def _inference(engine: InferenceEngine, stall_s: float) -> PartOut:
+    """Failed while it computes nothing; degraded while somebody is given less than was asked for, and for a while after."""
+    batcher = engine.batcher
+    stalled_s, failure, failing = batcher.stalled_s(), batcher.failure, engine.references.failing
+    if stalled_s >= stall_s:
+        return PartOut(
+            state="failed", detail=f"no batch was done for {stalled_s:.0f} s, and inputs wait; restart"
+        )
+    if failure is not None and time.monotonic() - failure.at < REMEMBERED_S:
+        times = f"{batcher.counts.restarts} time{'s' if batcher.counts.restarts > 1 else ''}"
+        since = "works again" if failure.is_over else "has not computed a batch since"
+        said = f"a thread died and was replaced {times}, the last one of {failure.reason}; it {since}"
+        return PartOut(state="degraded", detail=said)
+    if failing:
+        names = ", ".join(f"{name[:60]} ({each.code})" for name, each in sorted(failing.items())[:MOST_NAMED])
+        return PartOut(
+            state="degraded", detail=f"cannot be loaded, so that earlier versions serve on: {names}"
+        )
+    return PartOut(
+        state="ok", detail=f"{len(engine.models.loaded)} models in memory, {batcher.waiting} inputs waiting"
+    )
 
 
 def _redis(url: str) -> PartOut:

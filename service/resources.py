@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 
 from models_store.store import ModelStore
 from service.db import Sessions, make_engine, make_sessions
+from service.indexes import Indexes
 from service.inference.engine import InferenceEngine
 from service.settings import Settings
 
@@ -27,6 +28,7 @@ class Resources:
     sessions: Sessions
     store: ModelStore
     inference: InferenceEngine
+    indexes: Indexes
     bell: Bell
     leaving: threading.Event = field(default_factory=threading.Event)
     """Set when the server is about to end, so that whatever would wait on ends too."""
@@ -35,4 +37,5 @@ class Resources:
 def open_resources(settings: Settings, bell: Bell) -> Resources:
     engine = make_engine(settings.effective_database_url)
     store = ModelStore(settings.models_url)
-    return Resources(settings, engine, make_sessions(engine), store, InferenceEngine(store, settings), bell)
+    inference, indexes = InferenceEngine(store, settings), Indexes(settings.search_bytes)
+    return Resources(settings, engine, make_sessions(engine), store, inference, indexes, bell)

@@ -112,6 +112,20 @@ class Settings(BaseSettings):
     """Embedding batches computed at once; 0: one per available CPU."""
     inference_queue: int = Field(1024, gt=0)
     """Inputs that may wait; further ones are answered 429."""
+    inference_queue_per_model: int = Field(768, gt=0)
+    """Inputs for one model that may wait, so that those of others find room."""
+    inference_deadline_s: float = Field(30, gt=0)
+    """From a request's coming to its vectors; one that takes longer is answered 504, and its rest is not computed."""
+    inference_stall_s: float = Field(60, gt=0)
+    """Without one batch done, though there is work, until the service calls itself failed."""
+    inference_cache_bytes: int = Field(256 * 2**20, ge=0)
+    """Memory for vectors that were computed lately; 0 remembers none."""
+    inference_token_cache_bytes: int = Field(128 * 2**20, ge=0)
+    """Memory for what images were encoded to, so that one image with many texts is encoded once; 0 remembers nothing."""
+    inference_cache_redis_s: int = Field(0, ge=0)
+    """For how long vectors are kept in Redis as well, for all API processes; 0 keeps none there."""
+    search_bytes: int = Field(2 * 2**30, gt=0)
+    """Memory for embeddings that were searched in lately; of more, the least recently used are read again when asked for."""
     max_models: int = Field(8, gt=0)
     """Models in memory at once; of more, the least recently used is loaded again when asked for."""
 

@@ -1,32 +1,41 @@
 """The inference engine: prepare → batch → run, for one API process.
 
-The event loop only passes things on. Inputs are decoded in one small pool and batches computed in another; models come
-from the store when first asked for. No database is touched.
+The event loop only passes things on. Inputs are decoded in one small pool and batches computed by a crew of threads; models
+come from the store when first asked for. What is sent again is remembered. No database is touched.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models_store.heads import Head
-from models_store.manifest import Manifest, SequenceInput, TableInput
+from models_store.manifest import Manifest, Precision, SequenceInput, TableInput
 from models_store.store import ModelStore
-from service.errors import Fault, InvalidError, OverloadedError, UnavailableError
+from service.errors import DeadlineError, Fault, InvalidError, UnavailableError
 from service.inference.batcher import Batcher
+from service.inference.cache import Cache, Known
 from service.inference.heads import Heads
+from service.inference.keys import MOST_HASHED_AT_ONCE, Ready, input_key, keyed, outline, size
+from service.inference.meters import Meters
 from service.inference.models import Models
 from service.inference.predict import Prediction, predict
 from service.inference.prepare import Given, Sample, prepare
+from service.inference.redis_cache import RedisCache
+from service.inference.room import Room
 from service.inference.served import Served, on_gpu
+from service.inference.serving_on import ServingOn
+from service.inference.timing import Timing, current
+from service.inference.tokens import Tokens
+from service.inference.vectors import Vector, Vectors
 from service.settings import Settings
 
 MAX_BATCH_CPU, MAX_BATCH_GPU = 8, 32
@@ -51,6 +60,10 @@ class Found:
     def manifest(self) -> Manifest:
         return self.served.manifest
 
+    @property
+    def precision(self) -> Precision:
+        return self.served.precision
+
 
 class InferenceEngine:
     """Made at start-up and started with the event loop that it is then used from."""
@@ -58,15 +71,33 @@ class InferenceEngine:
     def __init__(self, store: ModelStore, settings: Settings) -> None:
         self._store = store
         self._settings = settings
-        self._inside = 0
-        """Inputs admitted and not yet answered."""
 
     def start(self) -> None:
-        threads = self._settings.inference_threads or len(os.sched_getaffinity(0))
-        self.models = Models(self._store, self._settings.max_models)
+        """May follow a stop: then everything begins anew, the counts as well."""
+        settings = self._settings
+        self.meters = Meters()
+        threads = settings.inference_threads or len(os.sched_getaffinity(0))
+        self.tokens = Tokens(settings.inference_token_cache_bytes)
+        self.models = Models(self._store, settings.max_models, self.tokens)
+        self.references = ServingOn(self.models)
         self.heads = Heads(self._store)
-        self.batcher = Batcher(threads, MAX_BATCH_GPU if on_gpu() else MAX_BATCH_CPU)
+        self.batcher = Batcher(threads, MAX_BATCH_GPU if on_gpu() else MAX_BATCH_CPU, self.meters)
+        self.room = Room(
+            settings.inference_queue, settings.inference_queue_per_model, self.batcher.takes_s, self.meters
+        )
+        self.cache = Cache(settings.inference_cache_bytes)
+        self._redis = (
+            RedisCache(settings.redis_url, settings.inference_cache_redis_s)
+            if settings.inference_cache_redis_s and settings.redis_url
+            else None
+        )
+        self._vectors = Vectors(self.batcher, self.cache, self._redis, self.meters)
         self._preparing = ThreadPoolExecutor(max(2, threads), "fusebox-prepare")
+        self.meters.gauge("waiting", "Samples whose turn has not come.", lambda: self.batcher.waiting)
+        self.meters.gauge("inside", "Inputs admitted and not yet answered.", lambda: self.room.inside)
+        self.meters.gauge("models", "Models in memory.", lambda: len(self.models.loaded))
+        self.meters.gauge("cache_bytes", "Held by the cache.", lambda: self.cache.held_bytes)
+        self.meters.gauge("token_cache_bytes", "Held of encoded images.", lambda: self.tokens.held_bytes)
 
     def stop(self) -> None:
         """Whoever still waits is told that the server stops."""
@@ -74,66 +105,158 @@ class InferenceEngine:
         self.batcher.stop()
         self.models.close()
         self.heads.close()
+        if self._redis is not None:
+            self._redis.close()
 
-    async def find(self, reference: str) -> Found:
-        """Raises NotFoundError for an unknown model, UnavailableError for one that cannot be used."""
-        return Found(*await self.models.find(reference))
+    async def find(self, reference: str, precision: Precision | None = None) -> Found:
+        """Raises NotFoundError for an unknown model, UnavailableError for one that cannot be used, InvalidError where it is
+        not to be had in the precision.
+
+        While what a reference has come to mean cannot be loaded, it means what it meant before.
+        """
+        return Found(*await self.references.find(reference, precision))
 
     async def embed(self, found: Found, inputs: Sequence[Given]) -> tuple[list[Sample], NDArray[np.float32]]:
-        """The prepared inputs (B) and their embeddings (B, D), as the network gives them.
+        """The inputs' outlines (B), as `keys.outline`, and their embeddings (B, D), as the network gives them.
 
-        Raises InvalidError naming every bad input, OverloadedError when too many wait, and UnavailableError.
+        Raises InvalidError naming every bad input, OverloadedError when too many wait, DeadlineError and UnavailableError.
         """
-        with self._room_for(len(inputs)):
-            samples = await self._prepared(found, inputs)
-            futures = self.batcher.submit(found.served, samples)
-            vectors = np.stack(await asyncio.gather(*map(asyncio.wrap_future, futures)))
-        beyond = [inputs[row] for row in np.flatnonzero(~np.isfinite(vectors).all(axis=1)).tolist()]
-        if beyond:
-            raise _not_finite(found.manifest, beyond, len(inputs))
-        return samples, vectors
+        timing = current()
+        async with self._in_time(timing, len(inputs)):
+            keys = await self._input_keys(found, inputs)
+            told = [self._vectors.recall(key) for key in keys]
+            new = [row for row, each in enumerate(told) if each is None]
+            timing.inputs += len(inputs)
+            timing.remembered += len(inputs) - len(new)
+            self.meters.came_from("hit", len(inputs) - len(new))
+            if new:
+                with self.room.taken(found.digest, len(new)):
+                    given = [inputs[row] for row in new]
+                    ready = await self._prepared(found, given, len(inputs), timing)
+                    vectors = await self._computed(
+                        found, ready, [each.pointer for each in given], len(inputs), timing
+                    )
+                for row, each, vector in zip(new, ready, vectors, strict=True):
+                    seen = outline(each.sample)
+                    told[row] = seen, vector
+                    if (key := keys[row]) is not None:
+                        self._vectors.remember(key, Known(each.key, seen))
+        samples, rows = zip(*(each for each in told if each is not None), strict=True)
+        timing.ready_at = time.monotonic()
+        return list(samples), np.stack(rows)
+
+    async def prepare(self, found: Found, inputs: Sequence[Given]) -> list[Sample]:
+        """Inputs ready for `embed_prepared` (B). Raises InvalidError naming every bad input, and OverloadedError."""
+        timing = current()
+        async with self._in_time(timing, len(inputs)):
+            with self.room.taken(found.digest, len(inputs)):
+                ready = await self._prepared(found, inputs, len(inputs), timing)
+        return [each.sample for each in ready]
+
+    async def embed_prepared(
+        self, found: Found, samples: Sequence[Sample], pointers: Sequence[str]
+    ) -> NDArray[np.float32]:
+        """The embeddings (B, D) of samples that fit the model, each of which stands at a pointer in the request.
+
+        Raises what `embed` does.
+        """
+        timing = current()
+        async with self._in_time(timing, len(samples)):
+            with self.room.taken(found.digest, len(samples)):
+                loop = asyncio.get_running_loop()
+                ready = await loop.run_in_executor(self._preparing, _all_keyed, found, samples)
+                timing.inputs += len(samples)
+                vectors = await self._computed(found, ready, pointers, len(samples), timing)
+        timing.ready_at = time.monotonic()
+        return np.stack(vectors)
 
     async def predict(self, head: Head, vectors: NDArray[np.float32], top: int | None) -> list[Prediction]:
         """What a head says of embeddings (B, D) as the network gives them. Raises UnavailableError."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._preparing, predict, head, vectors, top)
 
-    async def _prepared(self, found: Found, inputs: Sequence[Given]) -> list[Sample]:
+    async def _input_keys(self, found: Found, inputs: Sequence[Given]) -> list[bytes | None]:
+        if not self.cache.is_on:
+            return [None] * len(inputs)
+        if sum(map(size, inputs)) <= MOST_HASHED_AT_ONCE:
+            return [input_key(found, given) for given in inputs]
         loop = asyncio.get_running_loop()
-        step = partial(
-            prepare, manifest=found.manifest, tokenizers=found.served.tokenizers, settings=self._settings
+        return await loop.run_in_executor(
+            self._preparing, lambda: [input_key(found, given) for given in inputs]
         )
+
+    async def _prepared(
+        self, found: Found, inputs: Sequence[Given], total: int, timing: Timing
+    ) -> list[Ready]:
+        """total: inputs of the request, of which these are some."""
+        began = time.monotonic()
+        loop = asyncio.get_running_loop()
         outcomes = await asyncio.gather(
-            *(loop.run_in_executor(self._preparing, step, given) for given in inputs)
+            *(loop.run_in_executor(self._preparing, self._ready, found, given) for given in inputs)
         )
-        bad = [each for each in outcomes if not isinstance(each, Sample)]
+        timing.prepare_s += time.monotonic() - began
+        bad = [each for each in outcomes if not isinstance(each, Ready)]
         if bad:
-            raise _refusal([fault for faults in bad for fault in faults], len(bad), len(inputs))
-        return [each for each in outcomes if isinstance(each, Sample)]
+            raise _refusal([fault for faults in bad for fault in faults], len(bad), total)
+        return [each for each in outcomes if isinstance(each, Ready)]
 
-    @contextmanager
-    def _room_for(self, count: int) -> Iterator[None]:
-        """One request may exceed the bound when it is alone: it would be refused for ever otherwise."""
-        if self._inside and self._inside + count > self._settings.inference_queue:
-            raise OverloadedError(
-                "overloaded", f"{self._inside} inputs are waiting already; try again soon", retry_after_s=1
-            )
-        self._inside += count
+    def _ready(self, found: Found, given: Given) -> Ready | list[Fault]:
+        began = time.monotonic()
+        sample = prepare(given, found.manifest, found.served.tokenizers, self._settings)
+        if not isinstance(sample, Sample):
+            return sample
+        ready = keyed(found, sample)
+        self.meters.took("prepare", time.monotonic() - began)
+        return ready
+
+    async def _computed(
+        self, found: Found, ready: Sequence[Ready], pointers: Sequence[str], total: int, timing: Timing
+    ) -> list[Vector]:
+        """total: inputs of the request, of which these are some."""
+        vectors = await self._vectors.of(found.served, found.manifest.embedding_dim, ready, timing)
+        beyond = [row for row, vector in enumerate(vectors) if not np.isfinite(vector).all()]
+        if beyond:
+            raise _not_finite(found.manifest, {pointers[row]: ready[row].sample for row in beyond}, total)
+        return vectors
+
+    @asynccontextmanager
+    async def _in_time(self, timing: Timing, count: int) -> AsyncIterator[None]:
+        """Raises DeadlineError once a request has taken too long; what has not begun by then is not computed."""
+        left = timing.began_at + self._settings.inference_deadline_s - time.monotonic()
         try:
-            yield
-        finally:
-            self._inside -= count
+            async with asyncio.timeout(max(0, left)) as timer:
+                yield
+        except TimeoutError:
+            if not timer.expired():
+                raise
+            self.meters.refused("deadline", count)
+            raise DeadlineError(
+                "deadline_exceeded",
+                f"not done within {self._settings.inference_deadline_s:g} s; send fewer inputs at once, or try again later",
+            ) from None
+        except asyncio.CancelledError:
+            self.meters.refused("gone", count)
+            raise
 
 
-def _not_finite(manifest: Manifest, beyond: Sequence[Given], total: int) -> InvalidError | UnavailableError:
-    """It is the numbers that were sent, where there are any: no image and no text is out of all bounds."""
+def _all_keyed(found: Found, samples: Sequence[Sample]) -> list[Ready]:
+    return [keyed(found, sample) for sample in samples]
+
+
+def _not_finite(
+    manifest: Manifest, beyond: Mapping[str, Sample], total: int
+) -> InvalidError | UnavailableError:
+    """It is the numbers that were sent, where there are any: no image and no text is out of all bounds.
+
+    beyond: samples by their pointers.
+    """
     measured = {each.name for each in manifest.inputs if isinstance(each, SequenceInput | TableInput)}
-    if not all(measured & given.values.keys() for given in beyond):
+    if not all(measured & sample.arrays.keys() for sample in beyond.values()):
         return UnavailableError(
             "not_finite", "the model gave numbers that are not finite; use another version"
         )
     said = "the model's own numbers overflow from such large ones; send the units of the training data"
-    faults = [Fault(given.pointer, "number_out_of_range", said) for given in beyond]
+    faults = [Fault(pointer, "number_out_of_range", said) for pointer in beyond]
     return _refusal(faults, len(beyond), total)
 
 

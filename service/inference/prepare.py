@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from numpy.typing import NDArray
@@ -42,8 +42,12 @@ class Given:
     pointer: str
     is_bare: bool = False
     """The value of its one modality stands at `pointer` itself."""
+    places: Mapping[str, str] = field(default_factory=dict)
+    """Pointers of values that do not stand below `pointer` by their modality's name."""
 
     def at(self, modality: str) -> str:
+        if modality in self.places:
+            return self.places[modality]
         escaped = modality.replace("~", "~0").replace("/", "~1")
         return self.pointer if self.is_bare else f"{self.pointer}/{escaped}"
 
@@ -56,6 +60,8 @@ class Sample:
     arrays: Mapping[str, NDArray[Any]]
     truncated: tuple[str, ...] = ()
     """Texts that were cut to the longest the network can read."""
+    keys: Mapping[str, bytes] = field(default_factory=dict)
+    """Of each array, where they are known: a sha256 of all that its encoding depends on."""
 
 
 def prepare(

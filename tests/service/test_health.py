@@ -35,7 +35,7 @@ def parts(client: TestClient) -> dict[str, str]:
 def test_when_all_parts_are_well_it_is_ready(with_redis: TestClient) -> None:
     answer = with_redis.get("/readyz")
     assert (answer.status_code, answer.json()["status"]) == (200, "ok")
-    assert parts(with_redis) == {"database": "ok", "disk": "ok", "redis": "ok"}
+    assert parts(with_redis) == {"database": "ok", "disk": "ok", "inference": "ok", "redis": "ok"}
 
 
 @pytest.mark.parametrize("url", ["", "redis://127.0.0.1:1/0", "redis://:wrong@{address}"])
@@ -48,7 +48,7 @@ def test_without_redis_it_works_less_well_and_stays_ready(
     with TestClient(app) as client:
         answer = client.get("/readyz")
         assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
-        assert parts(client) == {"database": "ok", "disk": "ok", "redis": "degraded"}
+        assert parts(client) == {"database": "ok", "disk": "ok", "inference": "ok", "redis": "degraded"}
         assert "wrong" not in answer.text
 
 
@@ -62,7 +62,12 @@ def test_without_its_database_it_is_alive_and_not_ready(tmp_path: Path, redis_ur
         assert client.get("/livez").json() == {"status": "ok", "version": VERSION}
         answer = client.get("/readyz")
         assert (answer.status_code, answer.json()["status"]) == (503, "failed")
-        assert parts(client) == {"database": "failed", "disk": "ok", "redis": "ok"}
+        assert parts(client) == {
+            "database": "failed",
+            "disk": "ok",
+            "inference": "ok",
+            "redis": "ok",
+        }
         listing = client.get("/v1/jobs")
         assert (listing.status_code, listing.json()["code"]) == (503, "database_unavailable")
         assert int(listing.headers["retry-after"]) > 0

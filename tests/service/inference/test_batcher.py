@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
@@ -14,6 +17,7 @@ from numpy.typing import NDArray
 
 from service.errors import UnavailableError
 from service.inference.batcher import Batcher
+from service.inference.prepare import Sample
 from tests.service.inference.networks import Doubling, samples
 
 
@@ -24,6 +28,26 @@ class Failing(Doubling):
 
     def computed(self, numbers: NDArray[np.float32]) -> NDArray[np.float32]:
         raise self.error
+
+
+class Poisoned(Doubling):
+    """Cannot compute what is below zero, nor anything beside it."""
+
+    def computed(self, numbers: NDArray[np.float32]) -> NDArray[np.float32]:
+        if (numbers < 0).any():
+            raise MemoryError
+        return 2 * numbers
+
+
+class Endless(Doubling):
+    """Works in Python, where a thread can be killed, until it may go on."""
+
+    def run(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
+        self.thread = threading.get_ident()
+        self.begun.set()
+        while not self.may_go_on.is_set():
+            time.sleep(0.001)
+        return super().run(samples)
 
 
 class Forgetting(Doubling):
@@ -172,3 +196,102 @@ def test_many_callers_from_many_threads_each_get_their_own_answer() -> None:
             each.join(30)
     assert wrong == []
     assert work.counts.samples == 400
+
+
+def test_a_thread_that_is_killed_is_missed_at_once_and_replaced() -> None:
+    network = Endless()
+    with batcher() as work:
+        lost = work.submit(network, samples(1, 2))
+        assert network.begun.wait(10)
+        waiting = work.submit(network, samples(3))
+        killed_at = time.monotonic()
+        assert ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(network.thread), ctypes.py_object(SystemExit)
+        )
+        for future in lost:
+            with pytest.raises(UnavailableError):
+                future.result(timeout=10)
+        assert time.monotonic() - killed_at < 1
+        network.may_go_on.set()
+        assert answers(waiting) == [6], "whoever was not in its hands never notices"
+        assert (work.counts.restarts, work.missing) == (1, 0)
+        assert work.failure is not None
+        assert (work.failure.reason, work.failure.is_over) == ("SystemExit", True)
+
+
+def test_what_cannot_be_computed_fails_alone() -> None:
+    network = Poisoned()
+    with batcher() as work:
+        ahead = work.submit(network, samples(0))
+        assert network.begun.wait(10)
+        first, poison, last = work.submit(network, samples(1, -1, 3))
+        network.may_go_on.set()
+        assert answers([*ahead, first, last]) == [0, 2, 6]
+        with pytest.raises(UnavailableError):
+            poison.result(timeout=10)
+        assert answers(work.submit(network, samples(4))) == [8]
+
+
+def test_a_network_that_computes_nothing_is_not_asked_for_every_sample() -> None:
+    network = Failing(RuntimeError("no memory"))
+    network.may_go_on.set()
+    with batcher(max_batch=32) as work:
+        for future in work.submit(network, samples(*range(32))):
+            with pytest.raises(UnavailableError):
+                future.result(timeout=10)
+    assert len(network.batches) == 1 + 3
+
+
+def test_who_leaves_makes_room_in_the_queue_at_once() -> None:
+    network = Doubling()
+    with batcher() as work:
+        work.submit(network, samples(1))
+        assert network.begun.wait(10)
+        gone, staying = work.submit(network, samples(2, 3))
+        gone.cancel()
+        assert (work.waiting, work.counts.dropped) == (1, 1)
+        staying.cancel()
+        assert (work.waiting, work.counts.dropped) == (0, 2)
+        network.may_go_on.set()
+        assert answers(work.submit(network, samples(4))) == [8]
+
+
+def test_an_idle_thread_holds_no_network_in_memory() -> None:
+    network = Doubling()
+    network.may_go_on.set()
+    there = weakref.ref(network)
+    with batcher(threads=2) as work:
+        for number in range(10):
+            assert answers(work.submit(network, samples(number))) == [2.0 * number]
+        del network
+        deadline = time.monotonic() + 5
+        while there() is not None and time.monotonic() < deadline:
+            time.sleep(0.01)
+            gc.collect()
+        assert there() is None
+
+
+def test_work_that_comes_to_no_end_is_seen_and_so_is_its_end() -> None:
+    network = Doubling()
+    with batcher() as work:
+        assert work.stalled_s() == 0
+        running = work.submit(network, samples(1))
+        assert network.begun.wait(10)
+        time.sleep(0.05)
+        assert work.stalled_s() >= 0.05
+        waiting = work.submit(network, samples(2))
+        network.may_go_on.set()
+        assert answers([*running, *waiting]) == [2, 4]
+        assert work.stalled_s() < 0.05
+
+
+def test_how_long_samples_will_take_is_learned_from_those_before() -> None:
+    network = Doubling()
+    with batcher(threads=2) as work:
+        assert work.takes_s(100) == 0
+        running = work.submit(network, samples(1))
+        assert network.begun.wait(10)
+        time.sleep(0.1)
+        network.may_go_on.set()
+        answers(running)
+        assert work.takes_s(10) >= 10 * 0.1 / 2

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,18 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
+from models_store.manifest import Manifest
 from models_store.store import ModelStore
-from service.errors import InvalidError, NotFoundError, OverloadedError, UnavailableError
+from service import asset_files
+from service.errors import DeadlineError, InvalidError, NotFoundError, OverloadedError, UnavailableError
+from service.inference import serving_on
 from service.inference.engine import InferenceEngine
 from service.inference.prepare import AssetRef, Given
 from service.settings import Settings
 from tests.models_store.bundles import bundle
 from tests.service.conftest import Exported, publish
+from tests.service.inference import measured
+from tests.service.inference.measured import STATIC
 from tests.service.inference.networks import Doubling, samples
 from tests.service.pictures import base64_png, noise, truncated_png
 
@@ -130,8 +137,13 @@ def test_a_pair_is_neither_its_image_nor_its_text(store: CountingStore, settings
 
 def test_two_images_of_the_same_size_differ(store: CountingStore, settings: Settings) -> None:
     images = ({"image": base64_png(0)}, {"image": base64_png(1)})
-    vectors = with_engine(store, settings, lambda engine: embed(engine, "captions", *images))
+
+    async def twice(engine: InferenceEngine) -> tuple[Vectors, Vectors]:
+        return await embed(engine, "captions", *images), await embed(engine, "captions", *images[::-1])
+
+    vectors, remembered = with_engine(store, settings, twice)
     assert np.abs(vectors[0] - vectors[1]).max() > 1e-3
+    assert np.array_equal(vectors, remembered[::-1])
 
 
 def test_a_data_uri_is_the_image_it_holds(store: CountingStore, settings: Settings) -> None:
@@ -150,7 +162,7 @@ def test_each_of_64_callers_gets_what_it_would_get_alone(store: CountingStore, s
         together = await gathered(engine, [embed(engine, "captions", each) for each in inputs])
         return together, [await embed(engine, "captions", each) for each in inputs]
 
-    together, alone = with_engine(store, settings, together_and_alone)
+    together, alone = with_engine(store, forgetful(settings), together_and_alone)
     assert np.abs(np.stack(together) - np.stack(alone)).max() <= 1e-5
 
 
@@ -203,7 +215,9 @@ def test_a_caller_who_leaves_is_not_computed_for(store: CountingStore, settings:
         found = await engine.find("captions")
         ahead = Doubling()
         engine.batcher.submit(ahead, samples(1))
-        call = asyncio.ensure_future(engine.embed(found, given(*[{"image": base64_png()}] * 20)))
+        call = asyncio.ensure_future(
+            engine.embed(found, given(*[{"image": base64_png(n)} for n in range(20)]))
+        )
         while engine.batcher.waiting < 20:
             await asyncio.sleep(0.001)
         call.cancel()
@@ -220,7 +234,8 @@ def test_many_who_ask_for_a_model_at_once_wait_for_one_loading(
 ) -> None:
     calls = [{"text": "one"}] * 20
     with_engine(store, settings, lambda engine: all_of([embed(engine, "captions", each) for each in calls]))
-    assert store.asked == {"resolve": 1, "model.onnx": 1, "tokenizer.json": 1}
+    assert store.asked["resolve"] == loadings(store) == 1
+    assert set(store.asked.values()) == {1}
 
 
 def test_the_least_recently_used_model_makes_room(store: CountingStore, settings: Settings) -> None:
@@ -233,7 +248,7 @@ def test_the_least_recently_used_model_makes_room(store: CountingStore, settings
             assert len(engine.models.loaded) == 1
 
     with_engine(store, settings.model_copy(update={"max_models": 1}), alternate)
-    assert store.asked["model.onnx"] == 4
+    assert loadings(store) == 4
     store.asked.clear()
 
     async def both(engine: InferenceEngine) -> None:
@@ -242,7 +257,7 @@ def test_the_least_recently_used_model_makes_room(store: CountingStore, settings
             await embed(engine, "pairs", other)
 
     with_engine(store, settings, both)
-    assert store.asked["model.onnx"] == 2
+    assert loadings(store) == 2
 
 
 def test_a_moved_alias_is_seen_soon_and_the_store_is_not_asked_each_time(
@@ -270,8 +285,7 @@ def test_an_unknown_model_is_answered_with_what_there_is(store: CountingStore, s
 
 
 def test_a_damaged_model_is_refused_and_the_others_go_on(store: CountingStore, settings: Settings) -> None:
-    manifest = store.manifest(store.resolve("captions"))
-    spoil(settings, manifest.files["model.onnx"])
+    spoil(settings, store.manifest(store.resolve("captions")))
 
     async def ask(engine: InferenceEngine) -> None:
         for _ in range(2):
@@ -288,7 +302,7 @@ def test_a_file_changed_behind_a_loaded_model_does_not_change_it(
 ) -> None:
     async def ask(engine: InferenceEngine) -> None:
         before = await embed(engine, "captions", {"text": "one"})
-        spoil(settings, store.manifest(store.resolve("captions")).files["model.onnx"])
+        spoil(settings, store.manifest(store.resolve("captions")))
         assert np.array_equal(before, await embed(engine, "captions", {"text": "one"}))
 
     with_engine(store, settings, ask)
@@ -317,8 +331,172 @@ def test_a_manifest_that_promises_another_width_is_refused(
         with_engine(store, settings, lambda engine: engine.find(digest))
 
 
-def spoil(settings: Settings, sha256: str) -> None:
-    blob = Path(settings.models_url, "blobs", "sha256", sha256[:2], sha256)
-    content = bytearray(blob.read_bytes())
-    content[len(content) // 2] ^= 1
-    blob.write_bytes(content)
+def test_what_is_sent_again_is_neither_prepared_nor_computed_again(
+    store: CountingStore, settings: Settings
+) -> None:
+    async def again(engine: InferenceEngine) -> float:
+        pair = {"image": base64_png(), "text": "a handwritten three"}
+        first = await embed(engine, "captions", pair)
+        prepared = stage_count(engine, "prepare")
+        took = []
+        for _ in range(50):
+            found, began = await engine.find("captions"), time.perf_counter()
+            told, vectors = await engine.embed(found, given(pair))
+            took.append(time.perf_counter() - began)
+            assert np.array_equal(vectors, first)
+        assert {name: each.shape for name, each in told[0].arrays.items()}.keys() == {"image", "text"}
+        assert (engine.batcher.counts.samples, stage_count(engine, "prepare")) == (1, prepared)
+        return min(took)
+
+    assert with_engine(store, settings, again) < 0.001
+
+
+def test_one_picture_is_computed_once_however_it_is_sent(store: CountingStore, settings: Settings) -> None:
+    async def all_ways(engine: InferenceEngine) -> list[Vectors]:
+        webp = BytesIO()
+        noise(seed=0).save(webp, "WEBP", lossless=True)
+        ways = (base64_png(), f"data:image/png;base64,{base64_png()}", base64.b64encode(webp.getvalue()))
+        sent = [way if isinstance(way, str) else way.decode() for way in ways]
+        vectors = [await embed(engine, "captions", {"image": each}) for each in sent]
+        assert engine.batcher.counts.samples == 1
+        await embed(engine, "captions", {"image": base64_png(), "text": "one"})
+        assert engine.batcher.counts.samples == 2, "a pair is another sample than its image"
+        return vectors
+
+    one, *others = with_engine(store, settings, all_ways)
+    assert all(np.array_equal(one, other) for other in others)
+
+
+def test_an_asset_that_is_gone_is_not_answered_from_memory(store: CountingStore, settings: Settings) -> None:
+    asset_id = asset_files.keep(settings, asset_files.encode(noise(seed=0)))
+
+    async def lose(engine: InferenceEngine) -> None:
+        for _ in range(2):
+            await embed(engine, "captions", {"image": AssetRef(asset_id)})
+        assert engine.batcher.counts.samples == 1
+        (settings.assets_dir / asset_id[:2] / f"{asset_id}.png").unlink()
+        with pytest.raises(InvalidError, match="upload it"):
+            await embed(engine, "captions", {"image": AssetRef(asset_id)})
+
+    with_engine(store, settings, lose)
+
+
+def test_what_is_not_done_in_time_is_taken_out_of_the_queue(store: CountingStore, settings: Settings) -> None:
+    short = settings.model_copy(update={"inference_deadline_s": 0.2})
+
+    async def wait(engine: InferenceEngine) -> None:
+        found, ahead = await engine.find("captions"), Doubling()
+        engine.batcher.submit(ahead, samples(1))
+        assert await asyncio.to_thread(ahead.begun.wait, 10)
+        began = time.monotonic()
+        with pytest.raises(DeadlineError, match=r"within 0\.2 s"):
+            await engine.embed(found, given({"text": "one"}, {"text": "two"}))
+        assert time.monotonic() - began < 1
+        assert (engine.batcher.waiting, engine.batcher.counts.dropped, engine.room.inside) == (0, 2, 0)
+        ahead.may_go_on.set()
+        assert (await embed(engine, "captions", {"text": "one"})).shape == (1, 16)
+
+    with_engine(store, short, wait)
+
+
+def test_a_reference_that_comes_to_mean_a_damaged_model_keeps_meaning_the_one_before(
+    store: CountingStore, settings: Settings, exported: Exported, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving_on, "TRIED_AGAIN_S", 0.3)
+    published = publish(store, exported)
+    store.set_alias("prod", published.captions)
+
+    async def move(engine: InferenceEngine) -> None:
+        assert (await engine.find("prod")).digest == published.captions
+        spoil(settings, store.manifest(published.pairs))
+        store.set_alias("prod", published.pairs)
+        await asyncio.sleep(1.1)
+        store.asked.clear()
+        for _ in range(50):
+            found = await engine.find("prod")
+            assert (found.digest, found.label) == (published.captions, "captions@1")
+        assert (await embed(engine, "prod", {"text": "one"})).shape == (1, 16)
+        read = [count for file, count in store.asked.items() if file.endswith(".onnx")]
+        assert sum(read) <= 2, "the damaged one is not read for every request"
+        assert [(name, each.code) for name, each in engine.references.failing.items()] == [
+            ("prod", "model_damaged")
+        ]
+        with pytest.raises(UnavailableError):
+            await engine.find("pairs")
+        store.set_alias("prod", published.captions)
+        await asyncio.sleep(1.4)
+        assert (await engine.find("prod")).digest == published.captions
+        assert not engine.references.failing
+
+    with_engine(store, settings, move)
+
+
+def test_an_alias_moved_under_load_fails_nobody_and_no_answer_is_of_two_models(
+    settings: Settings, tmp_path: Path
+) -> None:
+    store = ModelStore(settings.models_url)
+    shifted = STATIC.model_copy(update={"mean": (1.0, 1.0), "std": (1.0, 1.0)})
+    before = measured.published(store, tmp_path / "before")
+    after = measured.published(store, tmp_path / "after", static=shifted)
+    store.set_alias("prod", before)
+    seen: list[list[tuple[str, float]]] = [[] for _ in range(16)]
+
+    async def call(engine: InferenceEngine, caller: int) -> None:
+        number = 2.0
+        while time.monotonic() < end:
+            number += 1
+            found = await engine.find("prod")
+            _, vectors = await engine.embed(found, [Given({"static": [100 * caller, number]}, "/inputs/0")])
+            assert vectors[0, 3] - vectors[0, 4] == 100 * caller - number, "somebody else's answer"
+            seen[caller].append((found.digest, float(number - vectors[0, 4])))
+            await asyncio.sleep(0)
+
+    async def load(engine: InferenceEngine) -> None:
+        calls = asyncio.gather(*(call(engine, caller) for caller in range(16)))
+        await asyncio.sleep(0.3)
+        store.set_alias("prod", after)
+        await calls
+
+    end = time.monotonic() + 1.8
+    with_engine(store, settings, load)
+    for answers in seen:
+        assert set(answers) == {(before, 0.0), (after, 1.0)}
+        digests = [digest for digest, _ in answers]
+        assert digests == sorted(digests, key=[before, after].index), "once it has moved it stays"
+
+
+def forgetful(settings: Settings) -> Settings:
+    return settings.model_copy(update={"inference_cache_bytes": 0})
+
+
+def stage_count(engine: InferenceEngine, stage: str) -> float:
+    line = f'fusebox_inference_stage_seconds_count{{stage="{stage}"}} '
+    return float(engine.meters.exposition().split(line)[1].split("\n")[0])
+
+
+def loadings(store: CountingStore) -> int:
+    """How many models were read."""
+    return store.asked["fusion.onnx"]
+
+
+def spoil(settings: Settings, manifest: Manifest) -> None:
+    """Every graph of the model."""
+    for sha256 in (sha256 for file, sha256 in manifest.files.items() if file.endswith(".onnx")):
+        blob = Path(settings.models_url, "blobs", "sha256", sha256[:2], sha256)
+        content = bytearray(blob.read_bytes())
+        content[len(content) // 2] ^= 1
+        blob.write_bytes(content)
+
+
+def test_an_engine_that_was_stopped_starts_anew(store: CountingStore, settings: Settings) -> None:
+    engine = InferenceEngine(store, settings)
+
+    async def embedded() -> int:
+        engine.start()
+        try:
+            _, vectors = await engine.embed(await engine.find("captions"), [Given({"text": "a three"}, "/0")])
+            return len(vectors)
+        finally:
+            engine.stop()
+
+    assert [asyncio.run(embedded()) for _ in range(2)] == [1, 1]
