@@ -15,7 +15,7 @@ from service import datasets, problems
 from service.errors import ConflictError, Fault, InvalidError
 from service.schemas.jobs import CheckedJob, NewJob
 from service.tables import TERMINAL, Alias, Checkpoint, Job
-from training.spec import SPECS, AnySpec, ExportSpec, Kind, ProbeSpec, TrainSpec, spec_hash
+from training.spec import SPECS, AnySpec, EmbedSpec, ExportSpec, Kind, ProbeSpec, TrainSpec, spec_hash
 from training.spec.presets import PRESETS, merged
 
 DEPENDENCY_FAILED = "dependency_failed"
@@ -30,9 +30,15 @@ class Request:
     trained: TrainSpec
     """The training's spec: its own, or that of the run it builds on."""
     source: Job | None
-    """The training that a probe or an export builds on."""
+    """The training that a probe, an export or an embedding builds on."""
     after: Job | None = None
     """The job that must have succeeded before this one starts; locked, so that it does not end before this one is stored."""
+
+    @property
+    def dataset(self) -> str:
+        """What it is trained on, probed on, or embeds."""
+        own = self.spec.dataset if isinstance(self.spec, EmbedSpec) else None
+        return (own or self.trained.dataset).name
 
     @property
     def queue(self) -> str:
@@ -61,6 +67,8 @@ def checked(session: Session, kind: Kind, spec: Mapping[str, Any], after: str | 
         _assert_tasks(trained, valid.tasks or ())
     if isinstance(valid, ExportSpec):
         _assert_no_alias(session, valid.name)
+    if isinstance(valid, EmbedSpec):
+        _assert_fits(trained, valid)
     if source is awaited and source.state != "succeeded" and isinstance(valid.checkpoint, str):
         _assert_will_have(trained, valid.checkpoint)
     else:
@@ -197,6 +205,12 @@ def _assert_tasks(trained: TrainSpec, tasks: Sequence[str]) -> None:
     )  # fmt: skip
     if unknown:
         raise InvalidError("unknown_task", unknown[0].detail, faults=unknown)
+
+
+def _assert_fits(trained: TrainSpec, spec: EmbedSpec) -> None:
+    faults = tuple(Fault(f"/spec{at}", code, detail) for at, code, detail in spec.misfits(trained))
+    if faults:
+        raise InvalidError(faults[0].code, faults[0].detail, faults=faults)
 
 
 def _assert_no_alias(session: Session, name: str) -> None:

@@ -1,4 +1,4 @@
-"""python -m training fit|probe|export RUN_DIR
+"""python -m training fit|probe|export|embed RUN_DIR
 
 Does what RUN_DIR/spec.json says. Stop it with Ctrl-C or SIGTERM: it saves its state, and the same command continues.
 """
@@ -15,7 +15,12 @@ from pathlib import Path
 from training.deathwatch import die_with_parent, is_follower
 from training.run_dir import RunDir
 
-WORKS = {"fit": "training.fit", "probe": "training.probe.job", "export": "training.export"}
+WORKS = {
+    "fit": "training.fit",
+    "probe": "training.probe.job",
+    "export": "training.export",
+    "embed": "training.embed.job",
+}
 
 
 def main() -> int:
@@ -23,7 +28,9 @@ def main() -> int:
         prog="python -m training", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument(
-        "work", choices=WORKS, help="fit: train; probe: score by linear probes; export: write ONNX"
+        "work",
+        choices=WORKS,
+        help="fit: train; probe: score by linear probes; export: write ONNX; embed: a whole dataset",
     )
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="a directory that holds spec.json")
     parser.add_argument(

@@ -118,6 +118,17 @@ class Exported(_Event):
     max_abs_diff: float
 
 
+class EmbeddingsKept(_Event):
+    """A dataset's embeddings stand complete in RUN_DIR/embeddings."""
+
+    type: Literal["embedded"] = "embedded"
+    sha256: str
+    """Of their manifest, and so of all of it."""
+    count: int
+    """Samples."""
+    dim: int
+
+
 class Message(_Event):
     type: Literal["message"] = "message"
     level: Literal["info", "warning", "error"] = "info"
@@ -145,7 +156,17 @@ class Done(_Event):
 
 
 Event = Annotated[
-    Started | Progress | Metrics | CheckpointSaved | Result | HeadKept | Exported | Message | Unusable | Done,
+    Started
+    | Progress
+    | Metrics
+    | CheckpointSaved
+    | Result
+    | HeadKept
+    | Exported
+    | EmbeddingsKept
+    | Message
+    | Unusable
+    | Done,
     Field(discriminator="type"),
 ]
 EVENT: TypeAdapter[Event] = TypeAdapter(Event)

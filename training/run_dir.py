@@ -6,6 +6,7 @@
             checkpoints/step_…/    out: weights and training state, see `training.checkpoint`
             export/                out: model.onnx, manifest.json, tokenizer.json
             heads/                 out: the fitted probes of a probe run, see `models_store.heads`
+            embeddings/            out: those of a dataset, see `models_store.embeddings`
             lock                   held while a runner works here
 
 A run directory is named after its job, and runs that build on another run find it beside their own. Everything here
@@ -71,6 +72,10 @@ class RunDir:
     @property
     def heads(self) -> Path:
         return self.path / "heads"
+
+    @property
+    def embeddings(self) -> Path:
+        return self.path / "embeddings"
 
     def sibling(self, name: str) -> RunDir:
         """The run called `name` beside this one. Raises ValueError unless it is a plain name."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from training.run_dir import RunDir
 from training.spec import Kind
 
-WORKS: dict[Kind, str] = {"train": "fit", "probe": "probe", "export": "export"}
+WORKS: dict[Kind, str] = {"train": "fit", "probe": "probe", "export": "export", "embed": "embed"}
 INHERITED = frozenset(
     {"PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "FUSEBOX_HUB"}
 )

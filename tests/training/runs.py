@@ -13,7 +13,7 @@ from typing import Any
 from training.__main__ import WORKS, main
 from training.events import Event, Metrics
 from training.run_dir import RunDir
-from training.spec import ExportSpec, ProbeSpec, TrainSpec
+from training.spec import EmbedSpec, ExportSpec, ProbeSpec, TrainSpec
 
 SMALL: dict[str, Any] = {
     "dataset": {"name": "digits", "n_pairs": 256},
@@ -37,7 +37,7 @@ def small(**changes: Any) -> TrainSpec:
     return TrainSpec.model_validate(merged)
 
 
-def made(folder: Path, spec: TrainSpec | ProbeSpec | ExportSpec) -> RunDir:
+def made(folder: Path, spec: TrainSpec | ProbeSpec | ExportSpec | EmbedSpec) -> RunDir:
     run_dir = RunDir(folder)
     run_dir.write_spec(spec)
     return run_dir

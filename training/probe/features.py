@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -38,8 +38,12 @@ def embed_split(
     split: Split,
     protocol: Protocol,
     rows: Tensor | None = None,
+    *,
+    modalities: Collection[str] | None = None,
+    batch: int = BATCH,
 ) -> Tensor:
-    """(N, D) float32, on the method's device; of these rows only, when some are given.
+    """(N, D) float32, on the method's device; of these rows only, when some are given. `modalities`: those that are seen
+    of each sample, all others being absent; by default all.
 
     Under `reference`, Trifeatures images are cropped at random (at least half the area) even here, as published.
     """
@@ -49,8 +53,8 @@ def embed_split(
     device = next(method.parameters()).device
     rows = torch.arange(len(split)) if rows is None else rows
     parts = [
-        _embed(method, augment(raw) if augment else prepare(raw, data))
-        for raw in (split.batch(some) for some in rows.to(device).split(BATCH))
+        _embed(method, augment(raw) if augment else prepare(raw, data), modalities)
+        for raw in (split.batch(some) for some in rows.to(device).split(batch))
     ]
     method.train(was_training)
     return torch.cat(parts) if parts else torch.empty(0, method.embedding_dim, device=device)
@@ -61,8 +65,9 @@ def crops_at_random(dataset: DatasetSpec, protocol: Protocol) -> bool:
 
 
 @torch.no_grad()
-def _embed(method: Method, inputs: Mapping[str, Tensor]) -> Tensor:
+def _embed(method: Method, inputs: Mapping[str, Tensor], seen: Collection[str] | None) -> Tensor:
     inputs = {modality.name: inputs[modality.name] for modality in method.modalities}
     first = next(iter(inputs.values()))
-    present = torch.ones(len(first), len(inputs), dtype=torch.bool, device=first.device)
+    there = torch.tensor([seen is None or name in seen for name in inputs], device=first.device)
+    present = there.expand(len(first), -1)
     return method.embed(inputs, present).float()

@@ -1,4 +1,4 @@
-"""What shall be done, fully said: the specs of the three kinds of run. Torch-free; every bad combination ends here.
+"""What shall be done, fully said: the specs of the four kinds of run. Torch-free; every bad combination ends here.
 
 A spec is frozen and complete: defaults are filled in, so the same spec always means the same run. `method` and
 `dataset` may be given as a bare name. Messages say what is wrong, where, and what to do.
@@ -19,6 +19,7 @@ from training.spec.datasets import (
     Task,
     Trifeatures,
 )
+from training.spec.embedding import EmbedSpec
 from training.spec.encoders import Encoders, EncoderSpec
 from training.spec.kinds import SPECS, AnySpec, ExportSpec, Kind, ProbeSpec, spec_hash
 from training.spec.masking import MaskRatio, RatioRange
@@ -57,6 +58,7 @@ __all__ = [
     "CrossSelf",
     "DatasetSpec",
     "Digits",
+    "EmbedSpec",
     "EncoderSpec",
     "Encoders",
     "ExportSpec",

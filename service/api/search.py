@@ -1,0 +1,44 @@
+"""Embeddings of whole datasets: the files of embed jobs, and the nearest of their vectors."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Depends
+from fastapi.responses import FileResponse
+
+from service import embedded, search
+from service.auth import require
+from service.deps import ReadSession, ResourcesDep
+from service.schemas.search import EmbeddingFiles, SearchAnswer, SearchRequest
+
+router = APIRouter(prefix="/v1", tags=["search"])
+read = Depends(require("read"))
+
+
+@router.get("/jobs/{job_id}/embeddings", dependencies=[read])
+def embeddings_of_dataset(job_id: str, session: ReadSession, resources: ResourcesDep) -> EmbeddingFiles:
+    """What an embed job has left: its files with their sizes and sha256, and what is in them."""
+    return EmbeddingFiles.of(embedded.of_job(session, resources.settings, job_id))
+
+
+@router.get("/jobs/{job_id}/embeddings/{file}", dependencies=[read], response_class=FileResponse)
+def embeddings_file(job_id: str, file: str, session: ReadSession, resources: ResourcesDep) -> FileResponse:
+    """One of the files, or `manifest.json`. Parts of it may be asked for by `Range`."""
+    found = embedded.of_job(session, resources.settings, job_id)
+    path = embedded.file(found, file)
+    kept = found.manifest.files.get(file)
+    headers = {
+        "Content-Security-Policy": "default-src 'none'; sandbox",
+        "Cache-Control": "private, max-age=31536000, immutable",
+        "ETag": f'"{kept.sha256 if kept else found.sha256}"',
+    }
+    media_type = "application/json" if path.suffix == ".json" else "application/octet-stream"
+    return FileResponse(path, media_type=media_type, filename=f"{job_id}-{file}", headers=headers)
+
+
+@router.post("/search", dependencies=[Depends(require("infer"))])
+async def nearest_neighbours(asked: SearchRequest, resources: ResourcesDep) -> SearchAnswer:
+    """The samples of an embedded dataset that are nearest to a sample, to inputs that are embedded first, or to a vector.
+
+    Every sample is compared. Inputs must be embedded by a model of the checkpoint that embedded the dataset.
+    """
+    return await search.search(resources, asked)

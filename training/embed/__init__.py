@@ -1,0 +1,1 @@
+"""A whole dataset's embeddings: computed part by part, kept as files, and drawn as points of a plane."""
