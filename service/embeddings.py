@@ -2,43 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import orjson
+from numpy.typing import NDArray
 
-from models_store.manifest import Manifest, SequenceInput, TableInput
+from models_store.manifest import Manifest, Precision, SequenceInput, TableInput
 from service.errors import Fault, InvalidError
+from service.explain import Explanation, explained, subsets
 from service.inference.arrays import asked_for
 from service.inference.engine import Found, InferenceEngine
 from service.inference.finish import encoded, finish
-from service.inference.prepare import AssetRef, Given, Value
-from service.inputs import assert_not_too_many, origin, samples_of, seen, usage
+from service.inference.prepare import AssetRef, Given, Sample, Value
+from service.inputs import assert_not_too_many, found_as_pinned, origin, samples_of, seen, usage
 from service.predictions import Asked, assert_told_at_once, beside, facts, heads_named, predictions
-from service.schemas.embeddings import EmbeddingRequest, Finish
+from service.schemas.embeddings import Asking, EmbeddingRequest, Finish
 from service.settings import Settings
+
+Vectors = NDArray[np.float32]
 
 
 async def embed(engine: InferenceEngine, settings: Settings, request: EmbeddingRequest) -> bytes:
     """An EmbeddingList as JSON. Raises InvalidError naming every bad input, and what finding a model raises."""
-    field = "input" if request.inputs is None else "inputs"
+    name = "input" if request.inputs is None else "inputs"
     sent = request.input if request.inputs is None else request.inputs
     if not isinstance(sent, str) and sent is not None:
-        assert_not_too_many(sent, field, settings.max_inputs)
-    found = await engine.find(request.model)
-    inputs = _texts(request.input, found.manifest) if request.inputs is None else samples_of(request.inputs)
-    if request.heads is None:
-        return await _answer(engine, found, inputs, request, "")
-    asked = Asked(await heads_named(engine, found, request.heads, "/heads"), request.top)
-    assert_told_at_once(asked, len(inputs))
-    return await _answer(engine, found, inputs, request, "", asked)
+        assert_not_too_many(sent, name, settings.max_inputs)
+    found = await found_as_pinned(engine, request.model, request.model_digest, request.precision)
+    inputs = (
+        _texts(request.input, found.manifest)
+        if request.inputs is None
+        else samples_of(request.inputs, found.manifest)
+    )
+    return await embed_given(engine, settings, found, inputs, request)
+
+
+async def embed_given(
+    engine: InferenceEngine, settings: Settings, found: Found, inputs: Sequence[Given], asking: Asking
+) -> bytes:
+    """The same for samples that are known to be the model's, with all that was asked for besides."""
+    asked = None
+    if asking.heads is not None:
+        asked = Asked(await heads_named(engine, found, asking.heads, "/heads"), asking.top)
+        assert_told_at_once(asked, len(inputs))
+    most_rows = settings.max_inputs if asking.explain else None
+    return await _answer(engine, found, inputs, asking, "", asked, most_rows)
 
 
 async def embed_one(
-    engine: InferenceEngine, reference: str, values: Sequence[tuple[str, str]], form: Finish
+    engine: InferenceEngine,
+    reference: str,
+    values: Sequence[tuple[str, str]],
+    form: Finish,
+    digest: str | None = None,
+    precision: Precision | None = None,
 ) -> bytes:
     """The same for the modalities of a query: images are assets, texts are texts, and numbers are none of them."""
-    found = await engine.find(reference)
+    found = await found_as_pinned(engine, reference, digest, precision, "/query")
     names = [name for name, _ in values]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -56,15 +78,17 @@ async def _answer(
     form: Finish,
     pointer: str,
     asked: Asked | None = None,
+    most_rows: int | None = None,
 ) -> bytes:
-    width = found.manifest.embedding_dim
-    if form.dimensions is not None and form.dimensions > width:
-        raise InvalidError.at(
-            f"{pointer}/dimensions",
-            "too_many_dimensions",
-            f"the model gives {width} numbers, not {form.dimensions}; ask for at most {width}",
-        )
-    samples, vectors = await engine.embed(found, inputs)
+    """`most_rows`: where samples are explained, how many embeddings that may take in all."""
+    assert_not_too_wide(found, form.dimensions, f"{pointer}/dimensions")
+    explanations: Sequence[Mapping[str, Any]]
+    if most_rows is None:
+        samples, vectors = await engine.embed(found, inputs)
+        explanations = [{}] * len(samples)
+    else:
+        samples, vectors, of_each = await _explained(engine, found, inputs, most_rows)
+        explanations = [{"explanation": each} for each in of_each]
     told = [{}] * len(samples) if asked is None else await predictions(engine, asked, vectors)
     vectors = finish(vectors, form.dimensions, form.normalize)
     answer: dict[str, Any] = {
@@ -76,6 +100,7 @@ async def _answer(
                 "index": index,
                 "embedding": encoded(vector, form.encoding_format),
                 **seen(sample, found.manifest),
+                **explanations[index],
                 **({} if asked is None else beside(sample, found, each)),
             }
             for index, (sample, vector, each) in enumerate(zip(samples, vectors, told, strict=True))
@@ -86,6 +111,40 @@ async def _answer(
         "usage": usage(samples, found.manifest),
     }
     return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def assert_not_too_wide(found: Found, dimensions: int | None, pointer: str) -> None:
+    """Raises InvalidError."""
+    width = found.manifest.embedding_dim
+    if dimensions is not None and dimensions > width:
+        said = f"the model gives {width} numbers, not {dimensions}; ask for at most {width}"
+        raise InvalidError.at(pointer, "too_many_dimensions", said)
+
+
+async def _explained(
+    engine: InferenceEngine, found: Found, inputs: Sequence[Given], most_rows: int
+) -> tuple[list[Sample], Vectors, list[Explanation]]:
+    """The samples, their embeddings (B, D), and what their modalities have to do with these: parts of a sample are
+    embedded beside it, in the same batches. Raises InvalidError when there are more of all than `most_rows`."""
+    samples = await engine.prepare(found, inputs)
+    names = [
+        tuple(each.name for each in found.manifest.inputs if each.name in sample.arrays) for sample in samples
+    ]
+    parts = [(row, subset) for row, present in enumerate(names) for subset in subsets(present)]
+    rows = samples + [
+        Sample({name: samples[row].arrays[name] for name in subset}, samples[row].truncated)
+        for row, subset in parts
+    ]
+    if len(rows) > max(most_rows, len(samples)):
+        said = f"explaining {len(samples)} inputs takes {len(rows)} embeddings; {most_rows} are allowed"
+        raise InvalidError.at("/explain", "too_many_inputs", f"{said}, send the rest in further requests")
+    pointers = [given.pointer for given in inputs] + [inputs[row].pointer for row, _ in parts]
+    vectors = await engine.embed_prepared(found, rows, pointers)
+    by_subset: list[dict[tuple[str, ...], Vectors]] = [{} for _ in samples]
+    for (row, subset), vector in zip(parts, vectors[len(samples) :], strict=True):
+        by_subset[row][subset] = vector
+    told = [explained(*each) for each in zip(names, vectors, by_subset, strict=False)]
+    return samples, vectors[: len(samples)], told
 
 
 def _assert_no_numbers(manifest: Manifest, names: Sequence[str]) -> None:

@@ -5,19 +5,47 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from models_store.manifest import Manifest
-from service.errors import InvalidError
+from models_store.manifest import Manifest, Precision
+from service.contents import given_as_parts, refused
+from service.errors import ConflictError, Fault, InvalidError
 from service.inference.arrays import Packed
-from service.inference.engine import Found
+from service.inference.engine import Found, InferenceEngine
 from service.inference.prepare import AssetRef, Given, Sample, Value
+from service.schemas.contents import ContentIn
 from service.schemas.embeddings import AssetIn, PackedIn, ValueIn
 
 
-def samples_of(inputs: Sequence[Mapping[str, ValueIn]]) -> list[Given]:
-    return [
-        Given({name: _value(value) for name, value in each.items()}, f"/inputs/{index}")
+async def found_as_pinned(
+    engine: InferenceEngine,
+    reference: str,
+    digest: str | None,
+    precision: Precision | None = None,
+    pointer: str = "",
+) -> Found:
+    """Raises ConflictError when the reference means another model than the one of a digest that the client names."""
+    found = await engine.find(reference, precision)
+    if digest is not None and digest != found.digest:
+        detail = (
+            f"{reference[:100]!r} is {found.label} with the digest {found.digest}, not {digest}; their vectors cannot be "
+            "compared: embed again what you have, or ask for the digest itself as `model`"
+        )
+        fault = Fault(f"{pointer}/model_digest", "model_digest_differs", detail)
+        raise ConflictError("model_digest_differs", detail, faults=(fault,))
+    return found
+
+
+def samples_of(inputs: Sequence[ContentIn | Mapping[str, ValueIn]], manifest: Manifest) -> list[Given]:
+    """Raises InvalidError for parts that the model has not one modality for."""
+    found = [
+        given_as_parts(each, manifest, f"/inputs/{index}")
+        if isinstance(each, ContentIn)
+        else Given({name: value_of(value) for name, value in each.items()}, f"/inputs/{index}")
         for index, each in enumerate(inputs)
     ]
+    faults = [fault for each in found if not isinstance(each, Given) for fault in each]
+    if faults:
+        raise refused(faults)
+    return [each for each in found if isinstance(each, Given)]
 
 
 def assert_not_too_many(sent: Sequence[Any], field: str, most: int) -> None:
@@ -51,7 +79,8 @@ def origin(found: Found) -> dict[str, Any]:
         "job_id": source.job_id,
         "method": source.method,
         "dataset": source.dataset,
-        "precision": found.manifest.precision,
+        "dataset_sha256": source.dataset_sha256,
+        "precision": found.precision,
     }
 
 
@@ -67,7 +96,7 @@ def usage(samples: Sequence[Sample], manifest: Manifest) -> dict[str, int]:
     }
 
 
-def _value(value: ValueIn) -> Value:
+def value_of(value: ValueIn) -> Value:
     match value:
         case AssetIn(asset=asset_id):
             return AssetRef(asset_id)

@@ -43,7 +43,7 @@ async def predict(engine: InferenceEngine, settings: Settings, request: Predicti
     found = await engine.find(request.model)
     asked = Asked(await heads_named(engine, found, request.probe, "/probe"), request.top)
     assert_told_at_once(asked, len(request.inputs))
-    samples, vectors = await engine.embed(found, samples_of(request.inputs))
+    samples, vectors = await engine.embed(found, samples_of(request.inputs, found.manifest))
     told = await predictions(engine, asked, vectors)
     answer = {
         "object": "list",

@@ -9,11 +9,14 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from service import embeddings
+from models_store.manifest import Precision
+from service import embeddings, form_samples
+from service.api.bodies import Unread, is_unread
 from service.auth import require
 from service.deps import ResourcesDep
 from service.inference.finish import Encoding
-from service.schemas.embeddings import EmbeddingList, EmbeddingRequest, Finish, Reference
+from service.inference.timing import finished, timed
+from service.schemas.embeddings import Digest, EmbeddingList, EmbeddingRequest, Finish, Reference
 from service.schemas.predictions import PredictedEmbeddingList
 
 router = APIRouter(prefix="/v1", tags=["embeddings"], dependencies=[Depends(require("infer"))])
@@ -42,7 +45,28 @@ MODALITIES: dict[str, Any] = {
         }
     ]
 }
-OWN = frozenset({"model", *Finish.model_fields})
+JsonOrForm = Annotated[EmbeddingRequest, Unread]
+FORM: dict[str, Any] = {
+    "requestBody": {
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["model"],
+                    "properties": {
+                        "model": {"type": "string"},
+                        **{name: {"type": "string"} for name in sorted(form_samples.OPTIONS)},
+                    },
+                    "additionalProperties": {
+                        "description": "One field per modality: an image's file, a text, or numbers as JSON.",
+                        "anyOf": [{"type": "string"}, {"type": "string", "format": "binary"}],
+                    },
+                }
+            }
+        }
+    }
+}
+OWN = frozenset({"model", "model_digest", "precision", *Finish.model_fields})
 """Query parameters that are no modality."""
 FIXED = re.compile(r"[0-9a-f]{64}|.+@[0-9]+")
 """References that always mean the same model."""
@@ -64,6 +88,8 @@ async def embedding_of_one_sample(
     resources: ResourcesDep,
     model: Annotated[Reference, Query(description="Name, `name@version`, alias or digest.")],
     form: Annotated[Finish, Depends(_form)],
+    model_digest: Annotated[Digest | None, Query(description="Refuse (409) if `model` is another.")] = None,
+    precision: Annotated[Precision, Query(description="In which the network computes.")] = "fp32",
 ) -> Response:
     """The fused embedding of one sample, normalised to length 1 unless `normalize=false`.
 
@@ -72,7 +98,8 @@ async def embedding_of_one_sample(
     allows it.
     """
     values = [(name, value) for name, value in request.query_params.multi_items() if name not in OWN]
-    answer = await unless_gone(request, embeddings.embed_one(resources.inference, model, values, form))
+    work = embeddings.embed_one(resources.inference, model, values, form, model_digest, precision)
+    answer = await unless_gone(request, work)
     # A name may mean another model tomorrow; a version never does.
     answer.headers["Cache-Control"] = (
         "private, max-age=86400" if FIXED.fullmatch(model) else "private, no-cache"
@@ -80,27 +107,33 @@ async def embedding_of_one_sample(
     return answer
 
 
-@router.post("/embeddings", responses=WITH_HEADS, response_class=Response)
-async def embeddings_of_samples(
-    request: Request, resources: ResourcesDep, body: EmbeddingRequest
-) -> Response:
+@router.post("/embeddings", responses=WITH_HEADS, response_class=Response, openapi_extra=FORM)
+async def embeddings_of_samples(request: Request, resources: ResourcesDep, body: JsonOrForm) -> Response:
     """One vector per sample, in the order of the inputs, normalised to length 1 unless `normalize` is false.
 
     `dimensions` keeps the first numbers and normalises again. If any input is bad, the request is refused and each
     bad input is named by its pointer. OpenAI's `{model, input}` works for models with one text modality. With `heads`,
-    what these say of each sample stands beside its vector, from the same pass through the network.
+    what these say of each sample stands beside its vector, from the same pass through the network; with `explain`,
+    what each modality has to do with it. A form (multipart/form-data) has one sample: a field for each modality, a file
+    for an image, and the options beside them.
     """
-    return await unless_gone(request, embeddings.embed(resources.inference, resources.settings, body))
+    engine, settings = resources.inference, resources.settings
+    if not is_unread(body):
+        return await unless_gone(request, embeddings.embed(engine, settings, body))
+    sample = await form_samples.read(request)
+    return await unless_gone(request, form_samples.embed(engine, settings, sample))
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, bytes]) -> Response:
     """The answer, unless the client leaves before: then what is not computed yet will not be."""
-    answer = asyncio.ensure_future(work)
+    with timed() as timing:
+        answer = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_gone(request))
     try:
         await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
         if answer.done():
-            return Response(answer.result(), media_type="application/json")
+            content, meters = answer.result(), request.app.state.resources.inference.meters
+            return Response(content, media_type="application/json", headers=finished(timing, meters))
         return Response(status_code=GONE)
     finally:
         answer.cancel()

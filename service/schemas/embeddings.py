@@ -7,13 +7,16 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
+from models_store.manifest import Precision
 from service.inference.finish import Encoding
+from service.schemas.contents import ContentIn
 from service.schemas.heads import MOST_TASKS, Task
 
 MOST_INPUTS, MOST_MODALITIES = 10_000, 16
 """Beyond these nobody counts what else is wrong."""
 Top = Annotated[int, Field(strict=True, ge=1)] | None
 Reference = Annotated[str, Field(min_length=1, max_length=200)]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Finish(BaseModel):
@@ -100,24 +103,76 @@ def _few(value: Any) -> Any:
     return value
 
 
-InputIn = Annotated[dict[str, ValueIn], BeforeValidator(_few)]
+def _form(value: Any) -> str:
+    """Numbers are never objects, so that no modality called `content` can be meant by a list of them."""
+    match value:
+        case ContentIn():
+            return "parts"
+        case {"content": [dict(), *_], **others} if not others:
+            return "parts"
+        case _:
+            return "modalities"
 
 
-class EmbeddingRequest(Finish):
-    """`inputs` in general, or OpenAI's `input` for models that have one text modality and may miss the others."""
+InputIn = Annotated[
+    Annotated[dict[str, ValueIn], Tag("modalities")] | Annotated[ContentIn, Tag("parts")],
+    Discriminator(_form),
+    BeforeValidator(_few),
+]
+
+
+class Asking(Finish):
+    """Of which model, and what besides the vectors."""
 
     model: Reference
     """Name (its newest version), `name@version`, alias or digest."""
-    inputs: Annotated[list[InputIn], Field(min_length=1, max_length=MOST_INPUTS)] | None = None
-    """One object per sample: modality → text; image (base64, data URI or `{"asset": id}`); or numbers, of a sequence
-    `[[…], …]`, of a table `[…]`, of both also `{"base64": …, "shape": …}`. Modalities may be left out where the model
-    allows it; one at least is needed."""
-    input: str | Annotated[list[str], Field(min_length=1, max_length=MOST_INPUTS)] | None = None
-    """One text or several."""
+    model_digest: Digest | None = None
+    """The model whose vectors you have already: should `model` mean another one by now, the answer is 409."""
+    precision: Precision = "fp32"
+    """In which the network computes, one of those that the model was exported in. Compare vectors of one precision."""
     heads: Annotated[list[Task], Field(min_length=1, max_length=MOST_TASKS)] | None = None
     """Tasks whose heads are asked as well, as POST /v1/predictions does."""
     top: Top = None
     """Of the classes or labels of `heads`, tell so many of the most probable."""
+    explain: Literal["modality"] | None = None
+    """Say of each sample what each of its modalities has to do with its vector."""
+
+    @model_validator(mode="after")
+    def _top_is_of_heads(self) -> Self:
+        if self.top is not None and self.heads is None:
+            raise PydanticCustomError("top_without_heads", "`top` is of `heads`; name heads, or leave it out")
+        return self
+
+
+class EmbeddingRequest(Asking):
+    """`inputs` in general, or OpenAI's `input` for models that have one text modality and may miss the others."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "model": "captions",
+                    "inputs": [
+                        {"image": {"asset": "the id of POST /v1/assets"}, "text": "a handwritten three"}
+                    ],
+                    "explain": "modality",
+                },
+                {
+                    "model": "captions",
+                    "inputs": [{"content": [{"type": "text", "text": "a handwritten three"}]}],
+                },
+                {"model": "captions", "input": ["a handwritten three"], "encoding_format": "base64"},
+            ]
+        }
+    )
+
+    inputs: Annotated[list[InputIn], Field(min_length=1, max_length=MOST_INPUTS)] | None = None
+    """One object per sample: modality → text; image (base64, data URI or `{"asset": id}`); or numbers, of a sequence
+    `[[…], …]`, of a table `[…]`, of both also `{"base64": …, "shape": …}`. Modalities may be left out where the model
+    allows it; one at least is needed. Or `{"content": [{"type": "text", "text": …}, {"type": "image_url", "image_url":
+    "data:…"}]}` for models with one modality of each kind that is sent."""
+    input: str | Annotated[list[str], Field(min_length=1, max_length=MOST_INPUTS)] | None = None
+    """One text or several."""
     user: str | None = None
     """Accepted for OpenAI's clients, and not looked at."""
 
@@ -125,9 +180,33 @@ class EmbeddingRequest(Finish):
     def _fits_together(self) -> Self:
         if (self.inputs is None) == (self.input is None):
             raise PydanticCustomError("one_of_inputs_and_input", "give `inputs`, or `input`, and not both")
-        if self.top is not None and self.heads is None:
-            raise PydanticCustomError("top_without_heads", "`top` is of `heads`; name heads, or leave it out")
         return self
+
+
+class SubsetOut(BaseModel):
+    modalities: list[str]
+    cosine: float
+    """Between their embedding and that of the whole sample."""
+
+
+class ExplanationOut(BaseModel):
+    """What modalities have to do with a vector: angles between embeddings, which are no measure of information.
+
+    It is about the network's own vectors, before they are shortened.
+    """
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    subsets: list[SubsetOut]
+    """Embeddings of parts of the sample. Of more than three modalities, those without one of them."""
+    shares: dict[str, float]
+    """By modality, adding up to 1: its Shapley value in the cosines of subsets. It may be negative."""
+    redundancy: float | None
+    """The least of the cosines of single modalities: what any of them gives by itself. None for more than three."""
+    uniqueness: dict[str, float] | None
+    """How much more one gives by itself than any other does."""
+    synergy: float | None
+    """What none gives by itself: 1 less the greatest cosine of single modalities."""
 
 
 class EmbeddingOut(BaseModel):
@@ -141,6 +220,8 @@ class EmbeddingOut(BaseModel):
     missing: list[str]
     truncated: list[str]
     """Texts that were longer than the model reads and were cut."""
+    explanation: ExplanationOut | None = None
+    """Where `explain` asks for it."""
 
 
 class Usage(BaseModel):
@@ -164,6 +245,8 @@ class EmbeddingList(BaseModel):
     """The training that the weights come from."""
     method: str
     dataset: str
+    dataset_sha256: str | None
+    """Of what the weights were trained on; none for models that were exported before it was kept."""
     precision: str
     dim: int
     """Numbers per vector in this answer."""

@@ -14,6 +14,8 @@ from training.spec import Kind
 State = Literal[
     "queued", "starting", "running", "cancelling", "interrupted", "succeeded", "failed", "cancelled"
 ]
+JobKind = Literal[Kind, "external"]
+"""What a job may be. Those of the kind `external` are run elsewhere and only told of here; no worker takes them."""
 Name = Annotated[str, Field(max_length=255)]
 Tag = Annotated[str, Field(min_length=1, max_length=100)]
 Tags = Annotated[list[Tag], Field(max_length=20)]
@@ -32,7 +34,7 @@ class _Told(BaseModel):
 class NewJob(_Asked):
     kind: Kind
     spec: dict[str, Any] = {}
-    """A TrainSpec, ProbeSpec or ExportSpec; GET /v1/methods and /v1/datasets say what a training may have. With a preset:
+    """A TrainSpec, ProbeSpec, ExportSpec or EmbedSpec; GET /v1/methods and /v1/datasets say what a training may have. With a preset:
     what shall differ from it."""
     preset: Annotated[str, Field(max_length=100)] | None = None
     """A published run to start from, of those that GET /v1/presets lists."""
@@ -45,7 +47,7 @@ class NewJob(_Asked):
     """How often it may be lost to crashes before it counts as failed."""
     after: Annotated[str, Field(max_length=100)] | None = None
     """A job's id: this one starts once that one has succeeded, and is cancelled when that one fails or is cancelled. A
-    probe or an export `after` the training that it builds on may be asked for before that has any checkpoint."""
+    probe, an export or an embedding `after` the training that it builds on may be asked for before that has any checkpoint."""
 
 
 class CloneJob(_Asked):
@@ -65,11 +67,15 @@ class Options(_Asked):
 
 
 class JobFilters(_Asked):
-    kind: Kind | None = None
+    kind: JobKind | None = None
     state: State | None = None
     method: str | None = None
     dataset: str | None = None
     tag: str | None = None
+    source_job_id: str | None = None
+    """A training: the probes and exports that build on it."""
+    text: Annotated[str, Field(max_length=255)] | None = None
+    """A part of the name, in upper or lower case, or the whole id."""
     limit: Annotated[int, Field(ge=1, le=200)] = 20
     cursor: Annotated[str, Field(max_length=4 * MAX_CHARS)] | None = None
     """`next_cursor` of the page before."""
@@ -88,7 +94,7 @@ class LogTail(_Asked):
 
 class JobOut(_Told):
     id: str
-    kind: Kind
+    kind: JobKind
     name: str
     tags: list[str]
     state: State
@@ -105,7 +111,7 @@ class JobOut(_Told):
     dataset: str | None
     seed: int | None
     source_job_id: str | None
-    """The training that a probe or an export builds on."""
+    """The training that a probe, an export or an embedding builds on."""
     cloned_from_id: str | None
     after_id: str | None
     """The job that must have succeeded before this one starts."""
@@ -161,7 +167,7 @@ class EventOut(_Told):
     """Counts a job's events from 1."""
     at: datetime
     type: str
-    """state, started, checkpoint, result, head, exported or message."""
+    """state, started, checkpoint, result, head, exported, embedded or message."""
     level: str
     text: str
     data: dict[str, Any]

@@ -101,6 +101,8 @@ class PredictionList(BaseModel):
     """The training that the weights come from."""
     method: str
     dataset: str
+    dataset_sha256: str | None
+    """Of what the weights were trained on; none for models that were exported before it was kept."""
     precision: str
     usage: Usage
 

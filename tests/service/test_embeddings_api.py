@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import time
 from collections.abc import Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
@@ -71,10 +72,12 @@ def test_an_answer_says_where_its_vectors_come_from(
     answer = post(client, {"image": base64_png(), "text": TEXT}, {"text": TEXT})
     body = answer.json()
     source = Manifest.model_validate_json((exported.captions / "manifest.json").read_bytes()).source
-    assert EmbeddingList.model_validate(body).model_dump() == body
+    assert EmbeddingList.model_validate(body).model_dump(exclude_unset=True) == body
     assert (body["object"], body["model"], body["model_digest"]) == ("list", "captions@1", published.captions)
     assert body["checkpoint_sha256"] == source.checkpoint_sha256
     assert (body["job_id"], body["method"], body["dataset"]) == ("train-captions", "infmasking", "digits")
+    assert body["dataset_sha256"] == source.dataset_sha256
+    assert re.fullmatch("[0-9a-f]{64}", body["dataset_sha256"])
     assert (body["precision"], body["dim"]) == ("fp32", 16)
     assert [each["index"] for each in body["data"]] == [0, 1]
     assert [each["modalities"] for each in body["data"]] == [["image", "text"], ["text"]]
@@ -280,7 +283,7 @@ def test_a_damaged_model_is_answered_503_and_touches_nothing_else(
     client: TestClient, settings: Settings, published: Published
 ) -> None:
     ready = client.get("/readyz").json()
-    sha256 = published.store.manifest(published.captions).files["model.onnx"]
+    sha256 = published.store.manifest(published.captions).files["fusion.onnx"]
     blob = Path(settings.models_url, "blobs", "sha256", sha256[:2], sha256)
     content = bytearray(blob.read_bytes())
     content[1000] ^= 1
@@ -343,7 +346,7 @@ class TestWithLittleRoom:
         ahead = Doubling()
         batcher.submit(ahead, samples(1))
         with ThreadPoolExecutor(1) as pool:
-            first = pool.submit(post, client, {"text": TEXT}, {"text": TEXT})
+            first = pool.submit(post, client, {"text": TEXT}, {"text": "another"})
             while batcher.waiting < 2:
                 time.sleep(0.001)
             refused = post(client, {"text": TEXT})
@@ -355,7 +358,9 @@ class TestWithLittleRoom:
 
 
 def test_a_client_that_leaves_is_not_computed_for(client: TestClient, app: FastAPI) -> None:
-    body = json.dumps({"model": "captions", "inputs": [{"image": base64_png()}] * 100}).encode()
+    body = json.dumps(
+        {"model": "captions", "inputs": [{"image": base64_png(n)} for n in range(100)]}
+    ).encode()
     messages = [{"type": "http.disconnect"}, {"type": "http.request", "body": body, "more_body": False}]
     sent: list[MutableMapping[str, Any]] = []
 
@@ -375,7 +380,7 @@ def test_a_client_that_leaves_is_not_computed_for(client: TestClient, app: FastA
     assert client.portal is not None
     client.portal.call(app, scope, receive, send)
     assert sent[0]["status"] == 499
-    assert post(client, {"text": TEXT}).status_code == 200
+    assert post(client, {"text": "still here"}).status_code == 200
     assert app.state.resources.inference.batcher.counts.samples == 2
 
 
@@ -452,5 +457,13 @@ def test_the_apis_description_knows_what_comes_back(app: FastAPI) -> None:
     schemas = [each["$ref"].rpartition("/")[2] for each in posted["anyOf"]]
     assert schemas == ["EmbeddingList", "PredictedEmbeddingList"]
     names = [each["name"] for each in paths["/v1/embeddings"]["get"]["parameters"]]
-    assert names == ["model", "encoding_format", "dimensions", "normalize", "modalities"]
+    assert names == [
+        "model",
+        "model_digest",
+        "precision",
+        "encoding_format",
+        "dimensions",
+        "normalize",
+        "modalities",
+    ]
     assert set(paths["/v1/assets"]["post"]["requestBody"]["content"]) > {"multipart/form-data", "image/png"}

@@ -289,7 +289,9 @@ def test_numbers_are_neither_an_image_nor_a_text(sent: Any, tmp_path: Path) -> N
 
 def test_the_apis_description_knows_what_may_be_sent(app: FastAPI) -> None:
     schemas = app.openapi()["components"]["schemas"]
-    sent = schemas["EmbeddingRequest"]["properties"]["inputs"]["anyOf"][0]["items"]["additionalProperties"]
+    by_name, as_parts = schemas["EmbeddingRequest"]["properties"]["inputs"]["anyOf"][0]["items"]["oneOf"]
+    assert as_parts["$ref"].endswith("/ContentIn")
+    sent = by_name["additionalProperties"]
     kinds = [each.get("type") or each["$ref"].rpartition("/")[2] for each in sent["oneOf"]]
     assert kinds == ["string", "array", "PackedIn", "AssetIn"]
     assert schemas["PackedIn"]["required"] == ["base64", "shape"]

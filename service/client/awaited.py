@@ -1,0 +1,140 @@
+"""The client for programs of one event loop, which do something else until the answer comes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import wraps
+from types import TracebackType
+from typing import Concatenate, ParamSpec, Self, TypeVar
+
+import httpx
+
+from service.client import calls
+from service.client.calls import Call, Json
+from service.client.errors import UnreachableError, raise_for
+from service.client.wire import DEFAULT_SERVER, ServerSent, reached
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _sent(describe: Callable[P, Call[T]]) -> Callable[Concatenate[AsyncClient, P], Awaitable[T]]:
+    @wraps(describe)
+    async def send(self: AsyncClient, /, *args: P.args, **options: P.kwargs) -> T:
+        return await self._answer(describe(*args, **options))
+
+    return send
+
+
+class AsyncClient:
+    """As `Client`, whose methods are all there, to be awaited. `transport` is for servers in one's own process."""
+
+    def __init__(
+        self,
+        server: str = DEFAULT_SERVER,
+        api_key: str | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.server = server.rstrip("/")
+        self._http = httpx.AsyncClient(**reached(self.server, api_key), transport=transport)
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """FUSEBOX_SERVER and FUSEBOX_API_KEY."""
+        return cls(os.environ.get("FUSEBOX_SERVER", DEFAULT_SERVER), os.environ.get("FUSEBOX_API_KEY"))
+
+    submit = _sent(calls.submit)
+    job = _sent(calls.job)
+    jobs = _sent(calls.jobs)
+    cancel = _sent(calls.cancel)
+    retry = _sent(calls.retry)
+    attempts = _sent(calls.attempts)
+    job_results = _sent(calls.job_results)
+    results = _sent(calls.results)
+    results_text = _sent(calls.results_text)
+    replicate = _sent(calls.replicate)
+    replications = _sent(calls.replications)
+    replication = _sent(calls.replication)
+    replication_table = _sent(calls.replication_table)
+    cancel_replication = _sent(calls.cancel_replication)
+    retry_replication = _sent(calls.retry_replication)
+    presets = _sent(calls.presets)
+    datasets = _sent(calls.datasets)
+    dataset = _sent(calls.dataset)
+    begin_upload = _sent(calls.begin_upload)
+    uploads = _sent(calls.uploads)
+    dataset_upload = _sent(calls.dataset_upload)
+    send_part = _sent(calls.send_part)
+    complete_upload = _sent(calls.complete_upload)
+    remove_upload = _sent(calls.remove_upload)
+    samples = _sent(calls.samples)
+    models = _sent(calls.models)
+    model = _sent(calls.model)
+    set_alias = _sent(calls.set_alias)
+    heads = _sent(calls.heads)
+    attach_heads = _sent(calls.attach_heads)
+    detach_head = _sent(calls.detach_head)
+    upload = _sent(calls.upload)
+    embed = _sent(calls.embed)
+    vectors = _sent(calls.vectors)
+    predict = _sent(calls.predict)
+    embeddings_of = _sent(calls.embeddings_of)
+    search = _sent(calls.search)
+    query_metrics = _sent(calls.query_metrics)
+    job_metrics = _sent(calls.job_metrics)
+    leaderboard = _sent(calls.leaderboard)
+    get_embedding = _sent(calls.get_embedding)
+    ready = _sent(calls.ready)
+
+    async def events(self, job_id: str, after: int = 0) -> AsyncIterator[Json]:
+        """The job's events as they happen, from number `after` + 1 until the job has ended.
+
+        Raises UnreachableError when the stream breaks; calling again with the last `seq` seen goes on from there.
+        """
+        stream = ServerSent()
+        try:
+            async with self._http.stream(**calls.events(job_id, after)) as answer:
+                if answer.is_error:
+                    await answer.aread()
+                    raise_for(answer)
+                async for line in answer.aiter_lines():
+                    event = stream.event(line)
+                    if event is not None:
+                        yield event
+                    if stream.has_ended:
+                        return
+        except httpx.RequestError as cause:
+            raise UnreachableError(self.server, cause) from cause
+
+    async def metrics_file(self, job_id: str, form: str) -> AsyncIterator[bytes]:
+        """All points of all of the job's curves, a piece at a time: as csv, or as tfevents for TensorBoard."""
+        try:
+            async with self._http.stream(**calls.metrics_file(job_id, form)) as answer:
+                if answer.is_error:
+                    await answer.aread()
+                    raise_for(answer)
+                async for piece in answer.aiter_bytes():
+                    yield piece
+        except httpx.RequestError as cause:
+            raise UnreachableError(self.server, cause) from cause
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _answer(self, call: Call[T]) -> T:
+        try:
+            answer = await self._http.request(call.method, call.path, **call.request)
+        except httpx.RequestError as cause:
+            raise UnreachableError(self.server, cause) from cause
+        if answer.is_error and answer.status_code not in call.accept:
+            raise_for(answer)
+        return call.read(answer)
