@@ -52,7 +52,7 @@ def submit(
     response: Response,
     idempotency_key: Key = None,
 ) -> JobOut | JSONResponse:
-    """Queue a training, a probe or an export. With `dry_run`, only say what would run."""
+    """Queue a training, a probe, an export, or the embedding of a dataset. With `dry_run`, only say what would run."""
     if options.dry_run:
         return JSONResponse(requests.dry_run(session, asked).model_dump(mode="json"))
     job, replayed = idempotency.once(
@@ -69,8 +69,8 @@ def submit(
 @router.get("", dependencies=[read])
 def list_jobs(session: ReadSession, filters: Annotated[JobFilters, Query()]) -> JobPage:
     """Newest first."""
-    columns = filters.model_dump(include={"kind", "state", "method", "dataset"})
-    found, cursor = jobs.page(session, columns, filters.tag, filters.cursor, filters.limit)
+    columns = filters.model_dump(include={"kind", "state", "method", "dataset", "source_job_id"})
+    found, cursor = jobs.page(session, columns, filters.tag, filters.cursor, filters.limit, text=filters.text)
     return JobPage(data=jobs.told(session, found), has_more=cursor is not None, next_cursor=cursor)
 
 

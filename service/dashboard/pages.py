@@ -6,6 +6,8 @@ it by the login page and keeps it in a cookie that no script can read and no oth
 
 from __future__ import annotations
 
+import functools
+import gzip
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -13,18 +15,23 @@ from typing import Annotated, Any, get_args
 from fastapi import APIRouter, Depends, FastAPI, Form, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from fastapi.routing import APIRoute
+from sqlalchemy import select
 from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
-from service import datasets, references
-from service.auth import COOKIE, assert_same_origin, principal_of, require
+from service import datasets, references, replications
+from service.auth import COOKIE, Principal, assert_same_origin, principal_of, require
 from service.deps import ReadSession, ResourcesDep
 from service.errors import FuseboxError, NotFoundError, UnauthorizedError
-from service.tables import STATES, Job
+from service.tables import STATES, Job, Model
 from service.version import VERSION
 from training.spec import DATASETS, Kind
 
 HERE = Path(__file__).parent
+KINDS = get_args(Kind)
+METHODS = references.methods()
+PACKED = (".js", ".css", ".svg")
+"""Files that are sent packed to whoever can unpack them: text."""
 templates = Jinja2Templates(HERE / "templates")
 files = StaticFiles(directory=HERE / "static")
 
@@ -41,7 +48,9 @@ class Page(APIRoute):
             except UnauthorizedError:
                 return RedirectResponse("/login", 303)
             except FuseboxError as error:
-                return _page(request, "error.html", error.status, title=error.title, detail=error.detail)
+                return _page(
+                    request, "error.html", None, error.status, title=error.title, detail=error.detail
+                )
 
         return answer_with_pages
 
@@ -49,48 +58,90 @@ class Page(APIRoute):
 pages = APIRouter(route_class=Page, include_in_schema=False, default_response_class=HTMLResponse)
 material = APIRouter(include_in_schema=False)
 read = Depends(require("read"))
+Reader = Annotated[Principal, read]
 public = Depends(require("public"))
 
 
-@pages.get("/", dependencies=[read])
-def overview(request: Request) -> Response:
-    return _page(
-        request, "overview.html", states=STATES, kinds=get_args(Kind), tables=references.tables().values()
-    )
+@pages.get("/")
+def results(request: Request, reader: Reader) -> Response:
+    return _page(request, "results.html", reader, tables=references.tables().values())
 
 
-@pages.get("/jobs/{job_id}", dependencies=[read])
-def job(request: Request, job_id: str, session: ReadSession) -> Response:
+@pages.get("/jobs")
+def jobs(request: Request, reader: Reader) -> Response:
+    return _page(request, "jobs.html", reader, states=STATES, kinds=KINDS, methods=METHODS)
+
+
+@pages.get("/jobs/new")
+def new_job(request: Request, reader: Reader) -> Response:
+    return _page(request, "new_job.html", reader, kinds=KINDS)
+
+
+@pages.get("/jobs/{job_id}")
+def job(request: Request, reader: Reader, job_id: str, session: ReadSession) -> Response:
     if session.get(Job, job_id) is None:
-        raise NotFoundError.of("job", job_id, "the list of jobs is on the first page")
-    return _page(request, "job.html", job_id=job_id)
+        raise NotFoundError.of("job", job_id, "look for it in the list of jobs")
+    return _page(request, "job.html", reader, job_id=job_id)
 
 
-@pages.get("/datasets", dependencies=[read])
-def datasets_list(request: Request) -> Response:
-    return _page(request, "datasets.html")
+@pages.get("/compare")
+def compare(request: Request, reader: Reader) -> Response:
+    return _page(request, "compare.html", reader)
 
 
-@pages.get("/datasets/{name}", dependencies=[read])
-def dataset(request: Request, name: str, session: ReadSession) -> Response:
+@pages.get("/replications")
+def replications_list(request: Request, reader: Reader) -> Response:
+    return _page(request, "replications.html", reader, tables=references.tables().values())
+
+
+@pages.get("/replications/{replication_id}")
+def replication(request: Request, reader: Reader, replication_id: str, session: ReadSession) -> Response:
+    replications.get(session, replication_id)
+    return _page(request, "replication.html", reader, replication_id=replication_id)
+
+
+@pages.get("/models")
+def models_list(request: Request, reader: Reader) -> Response:
+    return _page(request, "models.html", reader)
+
+
+@pages.get("/models/{name}")
+def model(request: Request, reader: Reader, name: str, session: ReadSession) -> Response:
+    if session.scalar(select(Model.digest).where(Model.name == name).limit(1)) is None:
+        raise NotFoundError.of("model", name[:100], "look for it in the list of models")
+    return _page(request, "model.html", reader, model=name)
+
+
+@pages.get("/workers")
+def workers(request: Request, reader: Reader) -> Response:
+    return _page(request, "workers.html", reader)
+
+
+@pages.get("/datasets")
+def datasets_list(request: Request, reader: Reader) -> Response:
+    return _page(request, "datasets.html", reader)
+
+
+@pages.get("/datasets/{name}")
+def dataset(request: Request, reader: Reader, name: str, session: ReadSession) -> Response:
     if name not in DATASETS:
         datasets.named(session, name)
-    return _page(request, "dataset.html", dataset=name)
+    return _page(request, "dataset.html", reader, dataset=name)
 
 
-@pages.get("/tables/{name}", dependencies=[read])
-def table(request: Request, name: str) -> Response:
-    return _page(request, "table.html", table=references.table(name))
+@pages.get("/tables/{name}")
+def table(request: Request, reader: Reader, name: str) -> Response:
+    return _page(request, "table.html", reader, table=references.table(name))
 
 
 @pages.get("/docs", dependencies=[read])
 def docs(request: Request) -> Response:
-    return _page(request, "docs.html")
+    return _page(request, "docs.html", None)
 
 
 @pages.get("/login", dependencies=[public])
 def login(request: Request) -> Response:
-    return _page(request, "login.html")
+    return _page(request, "login.html", None)
 
 
 @pages.post("/login", dependencies=[public])
@@ -99,7 +150,7 @@ def sign_in(request: Request, resources: ResourcesDep, key: Annotated[str, Form(
     try:
         principal_of(key.strip(), resources.sessions)
     except UnauthorizedError as error:
-        return _page(request, "login.html", 401, refusal=error.detail)
+        return _page(request, "login.html", None, 401, refusal=error.detail)
     answer = RedirectResponse("/", 303)
     answer.set_cookie(
         COOKIE, key.strip(), httponly=True, samesite="strict", secure=request.url.scheme == "https"
@@ -125,6 +176,12 @@ async def static(request: Request, path: str) -> Response:
     answer = await files.get_response(path, request.scope)
     # Asked again each time, answered 304: a new version is seen at once.
     answer.headers["Cache-Control"] = "no-cache"
+    if (
+        answer.status_code == 200
+        and path.endswith(PACKED)
+        and "gzip" in request.headers.get("accept-encoding", "")
+    ):
+        return _packed(path, answer)
     return answer
 
 
@@ -133,6 +190,26 @@ def install(app: FastAPI) -> None:
     app.include_router(material)
 
 
-def _page(request: Request, name: str, status: int = 200, **content: object) -> Response:
-    everywhere = {"version": VERSION, "signed_in": COOKIE in request.cookies}
+def _page(
+    request: Request, name: str, reader: Principal | None, status: int = 200, **content: object
+) -> Response:
+    """reader: what it may do decides which buttons a page has; the API asks again."""
+    everywhere = {
+        "version": VERSION,
+        "signed_in": COOKIE in request.cookies,
+        "scopes": " ".join(sorted(reader.scopes)) if reader else "",
+        "path": request.url.path,
+    }
     return templates.TemplateResponse(request, name, {**everywhere, **content}, status)
+
+
+def _packed(path: str, answer: Response) -> Response:
+    """A file as a browser unpacks it; its tag and date stay those of the file."""
+    kept = {name: answer.headers[name] for name in ("etag", "last-modified", "cache-control", "content-type")}
+    content = _gzip(HERE / "static" / path, kept["etag"])
+    return Response(content, headers={**kept, "Content-Encoding": "gzip", "Vary": "Accept-Encoding"})
+
+
+@functools.lru_cache(maxsize=256)
+def _gzip(file: Path, _tag: str) -> bytes:
+    return gzip.compress(file.read_bytes(), mtime=0)

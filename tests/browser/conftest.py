@@ -1,7 +1,7 @@
 """Debian's Chromium before a real service that has trained, probed, exported, failed and cancelled.
 
 A page is good when the browser has nothing to say: no message on the console, no error, no request to another host, no
-violation of the page's policy, no answer that is an error.
+violation of the page's policy, no answer that is an error; and when axe-core finds nothing that keeps people out.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import axe_playwright_python
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response, sync_playwright
 
@@ -28,6 +29,9 @@ from tests.service.worker.places import SMALL
 from tests.training.registration import own
 
 CHROMIUM = Path("/usr/bin/chromium")
+AXE = Path(axe_playwright_python.__file__).parent / "axe.min.js"
+HOSTILE = ("<img src=x onerror=alert(1)> </script> \"'& {{7*7}} \u202eلا\u202c 🧨 " + "ä" * 255)[:255]
+"""A name that is markup, a template, right to left, an emoji, and as long as names may be."""
 REPORT = """
 window.violations = [];
 addEventListener("securitypolicyviolation", (event) => window.violations.push(`${event.violatedDirective} ${event.blockedURI}`));
@@ -58,6 +62,11 @@ class Lived:
     export: Json
     failed: Json
     cancelled: Json
+    """With a hostile name and tag."""
+    other_seed: Json
+    """A training that differs from the first by its seed only."""
+    replication: Json
+    """Two cells of a table, cancelled before anybody ran them."""
     dataset: str
     """Registered: an image, a text and a sequence in each of 60 samples."""
 
@@ -67,21 +76,41 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
     settings = local(tmp_path_factory.mktemp("lived"))
     dataset = a_dataset(settings, tmp_path_factory.mktemp("data"))
     with LocalService(settings) as service, Client(service.url) as client:
-        name = "<b>first</b> & seed 1"  # text stays text
-        training = finished(client, "train", {**SMALL, "seed": 1, "probe": {"every_epochs": 1, "max_samples": 300}}, name=name)  # fmt: skip
-        probe = finished(client, "probe", {"run": training["id"], "threads": 1})
-        export = finished(client, "export", {"run": training["id"], "name": "lived", "threads": 1})
-        client.set_alias("prod", "lived@1")
-        too_exact = {"run": training["id"], "name": "lived", "tolerance": 1e-12, "threads": 1}
-        failed = finished(client, "export", too_exact)
-        waiting = client.submit("train", {**SMALL, "epochs": 5000}, priority=-100)["id"]
-        client.cancel(waiting)
-        cancelled = ended(client, waiting)
-        assert [job["state"] for job in (training, probe, export, failed, cancelled)] == [
-            "succeeded", "succeeded", "succeeded", "failed", "cancelled"
-        ]  # fmt: skip
+        past = a_past(client)
         eventually(lambda: client.dataset(dataset)["previews"], 60)
-        yield Lived(service.url, training, probe, export, failed, cancelled, dataset)
+        yield Lived(service.url, dataset=dataset, **past)
+
+
+def a_past(client: Client) -> dict[str, Json]:
+    """Makes it, with real trainings."""
+    name = "<b>first</b> & seed 1"  # text stays text
+    spec = {**SMALL, "seed": 1, "probe": {"every_epochs": 1, "max_samples": 300}}
+    training = finished(client, "train", spec, name=name, tags=["first"])
+    probe = finished(client, "probe", {"run": training["id"], "threads": 1})
+    export = finished(client, "export", {"run": training["id"], "name": "lived", "threads": 1})
+    client.set_alias("prod", "lived@1")
+    client.attach_heads("lived@1", probe["id"])
+    too_exact = {"run": training["id"], "name": "lived", "tolerance": 1e-12, "threads": 1}
+    failed = finished(client, "export", too_exact)
+    endless: Json = {**SMALL, "epochs": 5000}
+    waiting = client.submit("train", endless, priority=-100, name=HOSTILE, tags=[HOSTILE[:100]])["id"]
+    client.cancel(waiting)
+    cancelled = ended(client, waiting)
+    small: Json = {key: SMALL[key] for key in ("model", "epochs", "threads", "device")} | {
+        "dataset": {"n_pairs": 256}
+    }
+    replication = client.replicate(
+        "digits", methods=["comm", "infmasking"], seeds=[7], changes=small, priority=-100
+    )
+    client.cancel_replication(replication["id"])
+    other_seed = finished(client, "train", {**spec, "seed": 2}, name="second seed")
+    assert [job["state"] for job in (training, probe, export, other_seed, failed, cancelled)] == [
+        "succeeded", "succeeded", "succeeded", "succeeded", "failed", "cancelled"
+    ]  # fmt: skip
+    return {
+        "training": training, "probe": probe, "export": export, "failed": failed, "cancelled": cancelled,
+        "other_seed": other_seed, "replication": replication,
+    }  # fmt: skip
 
 
 def a_dataset(settings: Settings, folder: Path) -> str:
@@ -107,6 +136,8 @@ class Guarded:
     url: str
     key: str
     """May read and submit."""
+    reader: str
+    """May only read."""
 
 
 @pytest.fixture(scope="session")
@@ -117,9 +148,10 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     engine = make_engine(settings.effective_database_url)
     with transaction(make_sessions(engine)) as session:
         _, key = auth.create_key(session, "browser", ["read", "submit"])
+        _, reader = auth.create_key(session, "reader", ["read"])
     engine.dispose()
     with LocalService(settings, workers=0) as service:
-        yield Guarded(service.url, key)
+        yield Guarded(service.url, key, reader)
 
 
 @dataclass
@@ -148,6 +180,14 @@ class Visitor:
         assert not self.complaints, "; ".join(self.complaints)
         width, window = self.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
         assert width <= window, "the page scrolls sideways"
+
+    def assert_accessible(self) -> None:
+        """Neither axe-core nor the browser has found anything serious."""
+        self.page.evaluate(AXE.read_text("utf-8"))
+        found = self.page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+        serious = [each for each in found if each["impact"] in ("serious", "critical")]
+        assert not serious, "; ".join(f"{each['id']}: {each['nodes'][0]['html'][:200]}" for each in serious)
+        self.assert_content()
 
     def _console(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):

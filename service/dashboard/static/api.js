@@ -1,4 +1,4 @@
-// Talks to the JSON API. A problem the server reports is thrown with its own words.
+// Talks to the JSON API. A problem the server reports is thrown with its own words, and with the faults it names.
 
 const connection = document.querySelector("#connection");
 
@@ -10,9 +10,19 @@ export async function getText(path) {
   return (await send(path, {})).text();
 }
 
-export async function post(path, body) {
+export async function post(path, body, method = "POST") {
   const headers = body === undefined ? {} : { "Content-Type": "application/json" };
-  return (await send(path, { method: "POST", headers, body: body === undefined ? undefined : JSON.stringify(body) })).json();
+  return (await send(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) })).json();
+}
+
+/** A file as the body itself. */
+export async function upload(path, file) {
+  return (await send(path, { method: "POST", headers: { "Content-Type": file.type || "application/octet-stream" }, body: file })).json();
+}
+
+/** Whether the one who looks has the scope. Buttons go by it, and the API asks again. */
+export function may(scope) {
+  return document.body.dataset.scopes.split(" ").includes(scope);
 }
 
 async function send(path, options) {
@@ -27,7 +37,7 @@ async function send(path, options) {
   if (answer.status === 401) location.assign("/login");
   if (!answer.ok) {
     const problem = await answer.json().catch(() => ({}));
-    throw new Error(problem.detail ?? `HTTP ${answer.status}`);
+    throw Object.assign(new Error(problem.detail ?? `HTTP ${answer.status}`), { faults: problem.errors ?? [] });
   }
   return answer;
 }

@@ -1,16 +1,18 @@
 // One job: its state as it changes, its curves, scores, checkpoints, events and log, and what can be done with it.
 
-import { get, getText, post, whileSeen } from "./api.js";
+import { get, may, post, whileSeen } from "./api.js";
 import { curve } from "./chart.js";
+import { showDiff, showLineage } from "./lineage.js";
+import { showLog } from "./log.js";
+import { showAttempts, timeline } from "./timeline.js";
 import { bytes, cell, element, jobLink, moment, number, numberCell, pace, percent, show, span, stateBadge } from "./words.js";
 
-const LOG_BYTES = 16384;
 const job_id = document.querySelector("#job").dataset.job;
 const path = `/v1/jobs/${encodeURIComponent(job_id)}`;
 const find = (id) => document.getElementById(id);
 const terminal = new Set(["succeeded", "failed", "cancelled"]);
 const curves = new Map();
-let lastEvent = 0;
+const happened = [];
 
 function showJob(job) {
   find("title").textContent = job.name || job.id;
@@ -26,8 +28,10 @@ function showJob(job) {
     [bar.max, bar.value] = [at.total, at.step];
     find("pace").textContent = pace(at);
   }
-  find("cancel").hidden = terminal.has(job.state) || job.state === "cancelling";
-  find("retry").hidden = !["failed", "cancelled"].includes(job.state);
+  find("cancel").hidden = !may("submit") || terminal.has(job.state) || job.state === "cancelling";
+  find("retry").hidden = !may("submit") || !["failed", "cancelled"].includes(job.state);
+  find("clone").hidden = !may("submit");
+  for (const each of document.querySelectorAll("[data-builds]")) each.hidden = !may("submit") || job.kind !== "train" || ["failed", "cancelled"].includes(job.state);
   show(find("facts"), ...facts(job).map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value))));
   find("spec").textContent = JSON.stringify(job.spec, null, 2);
 }
@@ -91,28 +95,42 @@ function fill(id, rows, cells) {
 }
 
 /** New events go on top. Progress has its bar and is not repeated here. */
-async function showEvents() {
-  const { data } = await get(`${path}/events?after=${lastEvent}`);
+async function showEvents(job) {
+  const { data } = await get(`${path}/events?after=${happened.at(-1)?.seq ?? 0}&limit=1000`);
   for (const event of data) {
-    lastEvent = Math.max(lastEvent, event.seq);
+    if (event.seq <= (happened.at(-1)?.seq ?? 0)) continue;
+    happened.push(event);
     if (event.type === "progress") continue;
     find("events").tBodies[0].prepend(element("tr", {},
       cell(moment(event.at)), cell(event.text, "text"), cell(event.type), cell(event.actor)));
   }
-  return data.length > 0;
+  show(find("timeline"), timeline(happened, terminal.has(job.state)));
 }
 
-async function showLog() {
-  const log = find("log");
-  const atEnd = log.scrollTop + log.clientHeight >= log.scrollHeight - 8;
-  log.textContent = await getText(`${path}/logs?tail=${LOG_BYTES}`);
-  if (atEnd) log.scrollTop = log.scrollHeight;
+async function showTries() {
+  const { data } = await get(`${path}/attempts`);
+  showAttempts(find("attempts"), data);
+}
+
+/** Leads to all trainings that differ from this one by their seed only. */
+async function showSiblings(job) {
+  if (job.kind !== "train") return;
+  const { data } = await get(`/v1/jobs?kind=train&method=${encodeURIComponent(job.method)}&dataset=${encodeURIComponent(job.dataset)}&limit=200`);
+  const same = data.filter((each) => each.group_sha256 === job.group_sha256).slice(0, 50);
+  find("compare").hidden = same.length < 2;
+  find("compare").href = `/compare?jobs=${same.map((each) => each.id).reverse().join(",")}`;
+  find("compare").textContent = `Compare its ${same.length} seeds`;
+}
+
+async function showPast(job) {
+  const { original } = await showLineage(find("lineage"), job);
+  if (original) showDiff(find("diff"), job, original);
 }
 
 async function look() {
   const job = await get(path);
   showJob(job);
-  await Promise.all([showEvents(), showLog(), showCurves(), showScores(), showCheckpoints()]);
+  await Promise.all([showEvents(job), showTries(), showLog(path), showCurves(), showScores(), showCheckpoints(), showPast(job), showSiblings(job)]);
   return !terminal.has(job.state);
 }
 

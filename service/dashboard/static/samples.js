@@ -1,8 +1,8 @@
 // One sample as a card: its labels, and each of its modalities as a picture, a text, a curve or numbers.
 
+import { drawing } from "./svg.js";
 import { element, number } from "./words.js";
 
-const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 96, HEIGHT = 64;
 const MOST_CURVES = 4, MOST_NUMBERS = 8, MOST_CHARS = 280, MOST_TASKS = 5;
 const MASK = "[MASK]";
@@ -69,10 +69,4 @@ function curves({ steps, values }, what) {
     picture.append(drawing("polyline", { points: points.join(" "), class: `curve-${k}` }));
   }
   return picture;
-}
-
-function drawing(name, attributes) {
-  const made = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  return made;
 }

@@ -21,6 +21,9 @@ export function show(place, ...children) {
 
 export const jobLink = (job_id, text) => element("a", { href: `/jobs/${job_id}`, class: text ? null : "id", title: job_id }, text || shortId(job_id));
 
+/** Of one training its page, of several how they compare. */
+export const trainings = (job_ids) => (job_ids.length > 1 ? `/compare?jobs=${job_ids.slice(0, 50).join(",")}` : `/jobs/${job_ids[0]}`);
+
 /** The end of an id tells it from its neighbours. */
 const shortId = (id) => id.replace(/^([a-z]+_).*(.{8})$/, "$1…$2");
 
@@ -46,6 +49,13 @@ export function shapeOf(input) {
     case "sequence": return `up to ${input.max_steps} × ${input.features}`;
     default: return String(input.features);
   }
+}
+
+/** The keys that scores and parameters are sorted and compared by: `a.b.c` → value, lists whole. */
+export function flat(value, path = "") {
+  if (value === null || typeof value !== "object" || Array.isArray(value)) return [[path, JSON.stringify(value)]];
+  const inside = Object.entries(value).flatMap(([key, each]) => flat(each, path ? `${path}.${key}` : key));
+  return inside.length || !path ? inside : [[path, "{}"]];
 }
 
 export const percent = (value) => (100 * value).toFixed(1);
@@ -82,3 +92,6 @@ export function pace(progress) {
   const left = progress.eta_s ? `, ${span(progress.eta_s)} left` : "";
   return `${progress.phase ?? ""} ${progress.step ?? 0} of ${progress.total}${rate}${left}`.trim();
 }
+
+/** Of a mean against a published one. */
+export const VERDICTS = { within_1_std: "within 1 std", within_2_std: "within 2 std", outside: "outside 2 std", other_spec: "other spec" };

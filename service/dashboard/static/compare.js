@@ -1,0 +1,150 @@
+// Several jobs side by side: groups of them as lines with bands, their scores as dots with whiskers, and what differs in
+// their specs.
+
+import { get, post, whileSeen } from "./api.js";
+import { lines } from "./chart.js";
+import { aligned } from "./groups.js";
+import { element, flat, jobLink, number, percent, show, stateBadge } from "./words.js";
+import { swatch, whiskers } from "./whiskers.js";
+
+const MOST = 50;
+const MOST_POINTS = 8000; // of all lines of a chart together
+const SPLIT = "test";
+const find = (id) => document.getElementById(id);
+const asked = [...new Set((new URLSearchParams(location.search).get("jobs") ?? "").split(",").filter(Boolean))];
+const how = find("how");
+let jobs = [];
+let scores = new Map();
+const charts = new Map();
+
+function groupsOf() {
+  const by = how.elements.group.value;
+  const keys = { seed: (job) => job.group_sha256, method: (job) => `${job.kind} ${job.method}`, none: (job) => job.id };
+  const found = new Map();
+  for (const job of jobs) found.set(keys[by](job), [...(found.get(keys[by](job)) ?? []), job]);
+  const groups = [...found.values()].map((members, place) => ({ place, members: members.sort((a, b) => a.seed - b.seed), label: labelOf(members, by) }));
+  for (const group of groups) {
+    if (groups.some((other) => other !== group && other.label === group.label)) group.label += ` (${group.place + 1})`;
+  }
+  return groups;
+}
+
+function labelOf([job], by) {
+  if (by === "none") return job.name || `${job.method} ${job.seed}`;
+  const several = new Set(jobs.map((each) => each.dataset)).size > 1;
+  return [job.method, several ? job.dataset : "", job.kind === "train" ? "" : job.kind].filter(Boolean).join(", ");
+}
+
+function showLegend(groups) {
+  show(find("legend").tBodies[0], ...groups.map(({ place, label, members }) => element("tr", {},
+    element("td", {}, swatch(place)), element("th", { scope: "row", class: "name" }, label), element("td", { class: "number" }, String(members.length)),
+    element("td", { class: "text" }, ...members.flatMap((job, at) => [at ? ", " : "", jobLink(job.id, String(job.seed ?? job.id))])),
+    element("td", {}, ...[...new Set(members.map((job) => job.state))].flatMap((state) => [stateBadge(state), " "])))));
+}
+
+function showDiff(groups) {
+  const seed = how.elements.group.value === "none" ? [] : ["seed"];
+  const columns = groups.map((group) => group.members.map((job) => new Map(flat(job.spec))));
+  const keys = [...new Set(columns.flat().flatMap((spec) => [...spec.keys()]))].filter((key) => !seed.includes(key)).sort();
+  const told = (column, key) => [...new Set(column.map((spec) => spec.get(key) ?? "–"))].join(" | ");
+  const rows = keys.map((key) => [key, columns.map((column) => told(column, key))]);
+  const different = rows.filter(([, values]) => new Set(values).size > 1 || values[0].includes(" | "));
+  const shown = find("every").checked ? rows : different;
+  find("diff-empty").hidden = shown.length > 0;
+  find("diff").hidden = shown.length === 0;
+  show(find("diff").tHead, element("tr", {}, element("th", { scope: "col" }, "Parameter"), ...groups.map((group) => element("th", { scope: "col" }, swatch(group.place), " ", group.label))));
+  show(find("diff").tBodies[0], ...shown.map(([key, values]) => element("tr", {}, element("th", { scope: "row" }, element("code", {}, key)),
+    ...values.map((value) => element("td", { class: "text" }, element("code", {}, value))))));
+}
+
+/** Of each task the first of its metrics, on test samples. */
+function showScores(groups) {
+  const all = [...scores.values()].flat();
+  const tasks = [...new Map(all.map((row) => [row.task, row])).values()].map(({ task }) => all.find((row) => row.task === task && row.metric === "macro_accuracy") ?? all.find((row) => row.task === task));
+  const figures = tasks.map(({ task, metric, chance }) => {
+    const said = metric.includes("accuracy") ? (value) => `${percent(value)} %` : number;
+    const told = groups.map(({ place, label, members }) => ({ place, label, values: members.flatMap((job) => (scores.get(job.id) ?? []).filter((row) => row.task === task && row.metric === metric).slice(-1).map((row) => row.value)) }));
+    return whiskers(`${task}, ${metric.replaceAll("_", " ")}`, told, { chance, said });
+  });
+  show(find("scores"), ...figures);
+  find("scores-empty").hidden = figures.length > 0;
+  find("scores-empty").textContent = "None of these jobs has been probed yet. A probe job scores a trained model; each training's page has a button for it.";
+}
+
+async function readScores() {
+  const found = await Promise.all(jobs.map((job) => get(`/v1/jobs/${encodeURIComponent(job.id)}/results`)));
+  scores = new Map(jobs.map((job, at) => [job.id, found[at].data.filter((row) => row.split === SPLIT)]));
+}
+
+async function nameCharts() {
+  const { data } = await post("/v1/metrics/query", { job_ids: asked, max_points: 2 });
+  const names = [...new Set(data.map((each) => each.name))].sort((a, b) => Number(b === "loss") - Number(a === "loss") || a.localeCompare(b));
+  find("curves-empty").hidden = names.length > 0;
+  for (const name of names) {
+    if (charts.has(name)) continue;
+    const slot = element("div", { class: "slot" });
+    const made = { ...lines(name), slot, seen: false, drawn: "" };
+    slot.append(made.figure);
+    find("curves").append(slot);
+    charts.set(name, made);
+    // A chart that nobody has scrolled to costs nothing.
+    new IntersectionObserver(([entry]) => {
+      made.seen = entry.isIntersecting;
+      if (made.seen) drawChart(name).catch((error) => console.info(error.message));
+    }, { rootMargin: "200px" }).observe(slot);
+  }
+}
+
+async function drawChart(name) {
+  const made = charts.get(name);
+  const most = Math.max(50, Math.min(400, Math.floor(MOST_POINTS / asked.length)));
+  const { data } = await post("/v1/metrics/query", { job_ids: asked, names: [name], max_points: most });
+  const alone = how.elements.seeds.checked;
+  const state = JSON.stringify([how.elements.group.value, alone, data.map((each) => [each.job_id, each.step.at(-1), each.points_total])]);
+  if (state === made.drawn) return;
+  made.drawn = state;
+  const { step, groups } = aligned(data, groupsOf());
+  const last = groups.map((group) => `${group.label} ${number(group.mean.findLast((value) => value !== null))}`).join("; ");
+  const sampled = data.some((each) => each.sampled) ? "; of longer curves each row is the mean of neighbouring points" : "";
+  made.draw(step, groups.map((group) => ({ ...group, seeds: alone && group.seeds.length > 1 ? group.seeds : [] })), `to step ${step.at(-1)}; last: ${last}${sampled}`);
+}
+
+function redraw() {
+  const groups = groupsOf();
+  showLegend(groups);
+  showScores(groups);
+  showDiff(groups);
+  const seen = [...charts].filter(([, made]) => made.seen);
+  return Promise.all(seen.map(([name]) => drawChart(name)));
+}
+
+async function look() {
+  jobs = await Promise.all(asked.map((job_id) => get(`/v1/jobs/${encodeURIComponent(job_id)}`)));
+  await Promise.all([readScores(), nameCharts()]);
+  find("content").hidden = false;
+  find("about").textContent = `${jobs.length} jobs, ${new Set(jobs.map((job) => job.group_sha256)).size} different specs but for their seeds.`;
+  await redraw();
+  return jobs.some((job) => !job.finished_at);
+}
+
+/** What there is to compare, where nobody has said: trainings of one dataset that have succeeded. */
+async function suggest() {
+  find("about").textContent = "Choose two to fifty jobs in the list of jobs, or take one of these:";
+  const { data } = await get("/v1/jobs?kind=train&state=succeeded&limit=200");
+  const datasets = Map.groupBy(data, (job) => JSON.stringify([job.dataset, job.spec.dataset.form ?? ""]));
+  const cards = [...datasets].filter(([, found]) => found.length > 1).map(([key, found]) => {
+    const [dataset, form] = JSON.parse(key);
+    const newest = found.slice(0, MOST);
+    const link = element("a", { href: `/compare?jobs=${newest.map((job) => job.id).join(",")}` }, [dataset, form].filter(Boolean).join(", "));
+    return element("article", { class: "card" }, link, element("small", {}, `${newest.length} trainings of ${new Set(newest.map((job) => job.method)).size} methods`));
+  });
+  show(find("suggestions"), cards.length ? element("div", { class: "cards" }, ...cards)
+    : element("p", { class: "empty" }, "There are not two finished trainings of the same dataset yet. ", element("a", { href: "/jobs/new" }, "Start some"), "."));
+  find("suggestions").hidden = false;
+}
+
+how.addEventListener("change", redraw);
+how.addEventListener("submit", (event) => event.preventDefault());
+find("every").addEventListener("change", () => showDiff(groupsOf()));
+const start = asked.length === 0 ? suggest : asked.length === 1 || asked.length > MOST ? () => Promise.reject(new Error(`These are ${asked.length}; compare two to fifty jobs.`)) : look;
+start().then((live) => live === true && whileSeen(5000, look)).catch((error) => { find("about").textContent = error.message; });

@@ -1,0 +1,94 @@
+// One published model: its versions and aliases, the numbers that justify it, where it comes from, and a place to try it.
+
+import { get, may, post } from "./api.js";
+import { inputsFor, tryIt } from "./try.js";
+import { ago, cell, element, jobLink, moment, number, numberCell, percent, shapeOf, show } from "./words.js";
+
+const find = (id) => document.getElementById(id);
+const { name } = find("model").dataset;
+let versions = [];
+let model = null;
+
+const code = (text) => element("code", { title: text }, text.slice(0, 12));
+const tags = (aliases) => element("span", {}, ...aliases.flatMap((alias) => [element("span", { class: "tag" }, alias), " "]));
+
+function showFacts() {
+  const { manifest } = model;
+  const facts = [
+    ["Version", `${model.version} of ${versions.length}`], ["Aliases", model.aliases.length ? tags(model.aliases) : "none"],
+    ...manifest.inputs.map((input) => [input.name === input.kind ? input.name : `${input.name} (${input.kind})`, shapeOf(input)]),
+    ["May miss modalities", manifest.may_miss ? "yes" : "no"], ["Embedding", `${manifest.embedding_dim} numbers, ${manifest.precision}`],
+    ["Parity with torch", parity(model)], ["Digest", code(model.digest)], ["Published", moment(model.created_at)],
+  ];
+  show(find("facts"), ...facts.map(([title, value]) => element("div", {}, element("dt", {}, title), element("dd", {}, value))));
+}
+
+const parity = ({ manifest: { parity: { max_abs_diff, tolerance } } }) => `${max_abs_diff.toExponential(1)} of at most ${tolerance.toExponential(0)}`;
+
+function showHeads() {
+  const said = (head, value) => (value === null ? "–" : head.metric?.includes("accuracy") ? `${percent(value)} %` : number(value));
+  find("heads").closest(".scroll").hidden = model.heads.length === 0;
+  find("heads-empty").hidden = model.heads.length > 0;
+  show(find("heads-empty"), "None is attached: it makes embeddings and predicts nothing. Attach a probe's: ", element("code", {}, `fusebox models attach ${name}@${model.version} PROBE_JOB`));
+  show(find("heads").tBodies[0], ...model.heads.map((head) => element("tr", {},
+    element("th", { scope: "row" }, head.task), cell(head.family), cell((head.metric ?? "–").replaceAll("_", " ")), numberCell(said(head, head.value)),
+    numberCell(head.ci95 ? head.ci95.map((end) => said(head, end)).join(" to ") : "–"), numberCell(said(head, head.chance)), numberCell(head.n_test.toLocaleString("en")),
+    cell(head.protocol), cell(jobLink(head.probe_job_id)))));
+}
+
+function showLineage() {
+  const { source } = model.manifest;
+  const steps = [
+    ["Dataset", element("a", { href: `/datasets/${encodeURIComponent(source.dataset)}` }, source.dataset)],
+    ["Training", element("span", {}, model.train_job_id ? jobLink(model.train_job_id) : source.job_id, ` ${source.method}, seed ${source.seed}`)],
+    ["Checkpoint", element("span", {}, `step ${source.step}, `, code(source.checkpoint_sha256))],
+    ["Export", element("span", {}, model.job_id ? jobLink(model.job_id) : "elsewhere", `, parity ${parity(model)}`)],
+    ["Model", element("span", {}, `${model.name}@${model.version}, `, code(model.digest))],
+  ];
+  show(find("lineage"), ...steps.map(([title, what]) => element("li", { class: "card" }, element("small", {}, title), what)));
+}
+
+function showVersions() {
+  show(find("versions").tBodies[0], ...versions.map((each) => element("tr", {},
+    element("th", { scope: "row" }, element("a", { href: `?version=${each.version}`, "aria-current": each.version === model.version ? "true" : null }, `${each.name}@${each.version}`)),
+    cell(tags(each.aliases)), cell(each.manifest.source.method), numberCell(String(each.manifest.source.step)), numberCell(parity(each)), numberCell(String(each.heads.length)), cell(code(each.digest)), numberCell(ago(each.created_at)))));
+}
+
+async function move(event) {
+  event.preventDefault();
+  const { alias } = event.target.elements;
+  try {
+    const was = await get("/v1/aliases").then(({ data }) => data.find((each) => each.alias === alias.value));
+    const moved = await post(`/v1/aliases/${encodeURIComponent(alias.value)}`, { model: `${name}@${model.version}` }, "PUT");
+    find("moved").textContent = `${moved.alias} means ${moved.model} now${was && was.model !== moved.model ? `; before it meant ${was.model}` : ""}.`;
+    await look();
+  } catch (error) {
+    find("moved").textContent = error.message;
+  }
+}
+
+async function look() {
+  const [{ data }, { data: aliases }] = await Promise.all([get(`/v1/models?name=${encodeURIComponent(name)}&limit=200`), get("/v1/aliases")]);
+  versions = data;
+  const asked = Number(new URLSearchParams(location.search).get("version"));
+  model = versions.find((each) => each.version === asked) ?? versions[0];
+  find("title").textContent = `${model.name}@${model.version}`;
+  find("about").textContent = `${model.manifest.source.method} trained on ${model.manifest.source.dataset}.`;
+  show(find("aliases"), ...aliases.map((each) => element("option", { value: each.alias })));
+  showFacts();
+  showHeads();
+  showLineage();
+  showVersions();
+}
+
+async function start() {
+  await look();
+  find("inputs").replaceChildren(...inputsFor(model.manifest.inputs));
+  tryIt(find("try"), find("answer"), find("tried"), () => model);
+  find("try").closest("section").hidden = !may("infer");
+  find("alias").hidden = !may("admin");
+  find("alias").addEventListener("submit", move);
+  find("content").hidden = false;
+}
+
+start().catch((error) => { find("about").textContent = error.message; });
