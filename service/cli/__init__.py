@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from service.cli import datasets, jobs, keys, models, presets, processes, replicate, results
+from service.cli import datasets, jobs, keys, models, presets, processes, replicate, results, search
 from service.cli.terminal import COMPLAINTS, complain
 from service.version import VERSION
 
@@ -29,6 +29,7 @@ app.add_typer(replicate.app, name="replications")
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(models.app, name="models")
 app.command()(models.embed)
+app.command()(search.search)
 app.add_typer(keys.app, name="keys")
 
 

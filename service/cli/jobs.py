@@ -12,6 +12,7 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
+from service.cli import curves
 from service.cli.changes import changed
 from service.cli.following import assert_succeeded, follow, span
 from service.cli.terminal import ApiKey, Server, connect, out, print_table
@@ -37,7 +38,7 @@ def submit(
             "--set", metavar="PATH=VALUE", help="E.g. seed=43 or optim.lr=1e-3. May be given several times."
         ),
     ] = None,
-    kind: Annotated[str, typer.Option(help="train, probe or export.")] = "train",
+    kind: Annotated[str, typer.Option(help="train, probe, export or embed.")] = "train",
     name: Annotated[str, typer.Option(help="For people; need not be unique.")] = "",
     tag: Annotated[list[str] | None, typer.Option(help="May be given several times.")] = None,
     after: Annotated[
@@ -68,7 +69,7 @@ def submit(
 @app.command(name="list")
 def list_jobs(
     state: Annotated[str | None, typer.Option(help="queued, running, succeeded, failed …")] = None,
-    kind: Annotated[str | None, typer.Option(help="train, probe or export.")] = None,
+    kind: Annotated[str | None, typer.Option(help="train, probe, export or embed.")] = None,
     method: Annotated[str | None, typer.Option()] = None,
     dataset: Annotated[str | None, typer.Option()] = None,
     tag: Annotated[str | None, typer.Option()] = None,
@@ -117,6 +118,9 @@ def retry(job: JobId, server: Server = DEFAULT_SERVER, api_key: ApiKey = None) -
     """Queue a failed or cancelled job again; it goes on from its last checkpoint."""
     with connect(server, api_key) as client:
         out.print(client.retry(job)["state"])
+
+
+app.command(name="metrics")(curves.metrics)
 
 
 def _read_spec(source: str) -> Json:

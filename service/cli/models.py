@@ -67,10 +67,13 @@ def show(
         "from": f"{source['method']} on {source['dataset']}, seed {source['seed']}, after step {source['step']}",
         "training": source["job_id"],
         "parity": f"at most {manifest['parity']['max_abs_diff']:.2g} from the trained network",
+        "precision": ", ".join(found["precisions"]),
         "digest": found["digest"],
     }
     for name, fact in facts.items():
         out.print(f"{name:9} {fact}", highlight=False, markup=False, soft_wrap=True)
+    if found["quality"]:
+        _print_quality(found["quality"])
     if found["heads"]:
         _print_heads(found["heads"])
 
@@ -194,6 +197,18 @@ def _print_heads(heads: list[Json]) -> None:
         answers = f"{head['outputs']} {ANSWERS[head['type']]}"
         cells = (head["task"], answers, score, interval, head["protocol"], head["probe_job_id"])
         table.add_row(*map(escape, cells))
+    print_table(table)
+
+
+def _print_quality(quality: Json) -> None:
+    """Per subset of modalities, how near its embeddings are to those of all, and what probes make of them."""
+    tasks = {task: score["metric"] for each in quality["subsets"] for task, score in each["scores"].items()}
+    table = Table("made of", "cosine to all", "least", *map(escape, tasks), box=None, pad_edge=False)
+    for each in quality["subsets"]:
+        scores = [each["scores"].get(task) for task in tasks]
+        told = ("" if score is None else f"{score['metric']} {score['value']:.3g}" for score in scores)
+        cosines = (f"{each['mean_cosine']:.3f}", f"{each['min_cosine']:.3f}")
+        table.add_row(escape(" + ".join(each["modalities"])), *cosines, *told)
     print_table(table)
 
 

@@ -191,7 +191,8 @@ def test_without_a_key_nothing_is_given_but_what_is_public(stranger: TestClient,
             if not turned_away or path.startswith("/log"):
                 public.add(f"{method} {route.path}")
     assert public == {
-        "GET /livez", "GET /readyz", "GET /login", "POST /login", "POST /logout", "GET /static/{path:path}"
+        "GET /livez", "GET /readyz", "GET /login", "POST /login", "POST /logout", "GET /static/{path:path}",
+        "GET /v2", "GET /v2/health/live", "GET /v2/health/ready",
     }  # fmt: skip
 
 

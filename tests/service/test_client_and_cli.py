@@ -30,9 +30,10 @@ from tests.service.test_up import SMALL, local
 pytestmark = pytest.mark.long  # each test starts a process or several
 COMMANDS = [
     [], ["up"], ["serve"], ["worker"], ["migrate"], ["demo"], ["embed"],
-    ["presets"], ["results"], ["replicate"],
+    ["presets"], ["results"], ["replicate"], ["search"],
     ["replications"], ["replications", "list"], ["replications", "cancel"], ["replications", "retry"],
     ["jobs"], ["jobs", "submit"], ["jobs", "list"], ["jobs", "watch"], ["jobs", "cancel"], ["jobs", "retry"],
+    ["jobs", "metrics"],
     ["models"], ["models", "list"], ["models", "show"], ["models", "alias"],
     ["models", "heads"], ["models", "attach"], ["models", "detach"],
     ["keys"], ["keys", "create"], ["keys", "list"], ["keys", "revoke"],
