@@ -4,10 +4,11 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 ARGS ?=
 # Three files of tests at once, also on two cores: much of a test is waiting for processes. What a file shares is made once.
-PARALLEL ?= --numprocesses 3 --dist loadfile
+# In the order of their folders, of which the browser's, with few tests that take long, is among the first.
+PARALLEL ?= --numprocesses 3 --dist loadfile --no-loadscope-reorder
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 
-.PHONY: help demo serve test test-all browser check bench format clean
+.PHONY: help demo serve test test-all browser check bench bench-metrics bench-serving format clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
@@ -53,6 +54,12 @@ format: .venv/dev.stamp  ## put the code into its house style
 
 bench: .venv/dev.stamp  ## measure ratios; the last line printed is one JSON object
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+bench-metrics: .venv/dev.stamp  ## ten million points: curves, leaderboard, ingest; six minutes on each database
+	@$(BIN)/python -m tests.bench metrics
+
+bench-serving: .venv/dev.stamp  ## embeddings over HTTP beside other servers of the same model, which it installs
+	@$(BIN)/python -m tests.bench serving
 
 clean:  ## remove the environment and everything the service stored here
 	rm -rf .venv var

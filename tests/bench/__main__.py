@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 
-from tests.bench import digits, fusion, methods, probe, rendering, step, views
+from tests.bench import digits, fusion, methods, metrics, probe, rendering, serving, step, views
 
 BENCHES = {
     "fusion": fusion.measure,
@@ -17,6 +17,8 @@ BENCHES = {
     "probe": probe.measure,
     "digits": digits.measure,
     "methods": methods.measure,
+    "metrics": metrics.measure,
+    "serving": serving.measure,
 }
 QUICK = ("fusion", "rendering")
 """Measured when none is named."""
