@@ -139,7 +139,7 @@ def test_predictions_are_those_of_the_probe_for_every_test_sample(walked: Walked
     data = asked(walked, "predictions", probe=TASK)
     expected = walked.outputs.double().softmax(1).numpy()
     assert expected.std(axis=0).max() > 0.01, "samples do not all look alike"
-    assert np.abs(probabilities(data) - expected).max() <= 1e-5
+    assert np.abs(probabilities(data) - expected).max() <= 1e-4
     labels = [int(each["predictions"][TASK]["label"]) for each in data]
     assert labels == walked.outputs.argmax(1).tolist()
 
