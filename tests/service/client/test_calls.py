@@ -14,10 +14,12 @@ from service.app import assemble
 from service.client import AsyncClient, Client, calls
 from service.client.calls import Call
 
+STREAMS = {"events", "metrics_file"}
+"""Whose answers are read as they come."""
 CALLS: dict[str, Callable[..., Call[Any]]] = {
     name: each
     for name, each in inspect.getmembers(calls, inspect.isfunction)
-    if each.__module__ == calls.__name__ and not name.startswith("_") and name != "events"
+    if each.__module__ == calls.__name__ and not name.startswith("_") and name not in STREAMS
 }
 FURTHER: dict[str, dict[str, Any]] = {
     "submit": dict.fromkeys(["preset", "name", "tags", "priority", "max_attempts", "after"], "x") | {"dry_run": True, "key": "k"},
@@ -31,6 +33,7 @@ FURTHER: dict[str, dict[str, Any]] = {
     "vectors": dict.fromkeys(["dimensions", "normalize", "model_digest"], "x"),
     "predict": {"probe": "digit", "top": 1},
     "query_metrics": {},
+    "leaderboard": dict.fromkeys(["by", "kind", "state", "method", "dataset", "tag", "limit", "cursor"], "x"),
 }  # fmt: skip
 ANY = {"str": "x", "int": 1, "bytes": b"x", "Json": {}, "list[Json]": []}
 
@@ -78,4 +81,4 @@ def test_both_clients_have_every_call_and_say_what_it_does() -> None:
             assert inspect.signature(getattr(client, name)) == inspect.signature(each)
     public = {name for name in dir(Client) if not name.startswith("_")}
     assert public == {name for name in dir(AsyncClient) if not name.startswith("_")}
-    assert public - CALLS.keys() == {"events", "close", "from_environment"}
+    assert public - CALLS.keys() == STREAMS | {"close", "from_environment"}
