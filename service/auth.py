@@ -19,6 +19,7 @@ from fastapi import FastAPI, Request
 from fastapi.routing import RouteContext, iter_route_contexts
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
 
 from service.db import Sessions, reading, transaction
 from service.errors import ConflictError, ForbiddenError, MisdirectedError, NotFoundError, UnauthorizedError
@@ -43,6 +44,7 @@ class Principal:
 
 
 LOCAL = Principal("local", frozenset(SCOPES))
+ANYBODY = Principal("anybody", frozenset())
 
 
 class require:
@@ -51,12 +53,16 @@ class require:
     def __init__(self, scope: Scope | Literal["public"]) -> None:
         self.scope = scope
 
-    def __call__(self, request: Request) -> Principal:
+    async def __call__(self, request: Request) -> Principal:
+        """Only where a key has to be looked up, a thread is asked."""
         resources = request.app.state.resources
         _check_host(request, resources.settings)
         if self.scope == "public":
-            return Principal("anybody", frozenset())
-        principal = _principal(request, resources.settings, resources.sessions)
+            return ANYBODY
+        if is_local(request, resources.settings):
+            principal = LOCAL
+        else:
+            principal = await run_in_threadpool(_principal, request, resources.settings, resources.sessions)
         if self.scope not in principal.scopes:
             raise ForbiddenError(
                 "scope_missing", f"this key lacks the scope '{self.scope}'; ask for a key that has it"
@@ -107,13 +113,16 @@ def revoke_key(session: Session, key_id: str) -> None:
     row.revoked_at = row.revoked_at or utc_now()
 
 
+def is_local(request: Request, settings: Settings) -> bool:
+    """Whether no key is needed: on loopback, where none is sent."""
+    return settings.listens_on_loopback and "authorization" not in request.headers
+
+
 def _principal(request: Request, settings: Settings, sessions: Sessions) -> Principal:
     header = request.headers.get("authorization")
     if header is not None:
         scheme, _, key = header.partition(" ")
         return principal_of(key.strip() if scheme.lower() == "bearer" else "", sessions)
-    if settings.listens_on_loopback:
-        return LOCAL
     cookie = request.cookies.get(COOKIE)
     if cookie is None:
         raise UnauthorizedError("no_api_key", "send an API key: 'Authorization: Bearer fbx_…'")

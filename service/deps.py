@@ -13,7 +13,8 @@ from service.db import reading, transaction
 from service.resources import Resources
 
 
-def get_resources(request: Request) -> Resources:
+async def get_resources(request: Request) -> Resources:
+    """Not waiting for anything, but a plain function would be sent to a thread for each request."""
     resources: Resources = request.app.state.resources
     return resources
 

@@ -74,7 +74,7 @@ GONE = 499
 """Nobody reads this answer; it is for the log of requests."""
 
 
-def _form(
+async def _form(
     encoding_format: Encoding = "float",
     dimensions: Annotated[int | None, Query(ge=1)] = None,
     normalize: bool = True,
