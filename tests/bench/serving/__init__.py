@@ -25,7 +25,7 @@ from tests.training.runs import done, made
 from training.spec import ExportSpec, TrainSpec
 
 NAME = "pairs"
-WARM_S, SECONDS, REPEATS = 0.5, 2.5, 5
+WARM_S, SECONDS, REPEATS = 0.5, 2.0, 3
 LEGS = [("pair", 1), ("pair", 16), ("pair", 64), ("image", 16), ("text", 16), ("mixed", 64)]
 """Kind of request, callers."""
 BATCH_CALLERS, BATCH_SECONDS = 2, 8.0
@@ -58,9 +58,17 @@ def measure() -> dict[str, float]:
         found |= in_batches(everyone, sent)
         found |= at_rates(everyone, sent, found["fusebox_pair_c16_per_s"])
         found |= remembered(environment, folder, sent)
-        found["int8_min_cosine"] = model.served.manifest.variant("int8").min_cosine  # type: ignore[union-attr]
+        found["int8_min_cosine"] = least_cosine(model)
         found |= {f"{name}_mib": one.memory_bytes / 2**20 for name, one in everyone.items()}
     return found
+
+
+def least_cosine(model: Model) -> float:
+    """Of int8's embeddings to those of fp32, as the manifest has it."""
+    variant = model.served.manifest.variant("int8")
+    assert variant is not None
+    assert variant.closeness is not None
+    return variant.closeness.min_cosine
 
 
 def published(folder: Path) -> dict[str, str]:
