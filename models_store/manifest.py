@@ -92,6 +92,16 @@ class Parity(_Frozen):
     """Every subset of modalities that was compared."""
 
 
+def tokens_of(modality: str) -> str:
+    """What its tokens are called in the graphs of a variant. No modality's name has a dot."""
+    return f"{modality}.tokens"
+
+
+def there_of(modality: str) -> str:
+    """What is called so: which of its tokens are there."""
+    return f"{modality}.there"
+
+
 class ScoreChange(_Frozen):
     """What a probe says of a task's held-out samples: of embeddings in fp32, on which it was fitted, and in another
     precision."""

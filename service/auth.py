@@ -59,7 +59,7 @@ class require:
         _check_host(request, resources.settings)
         if self.scope == "public":
             return ANYBODY
-        if is_local(request, resources.settings):
+        if _is_local(request, resources.settings):
             principal = LOCAL
         else:
             principal = await run_in_threadpool(_principal, request, resources.settings, resources.sessions)
@@ -113,7 +113,7 @@ def revoke_key(session: Session, key_id: str) -> None:
     row.revoked_at = row.revoked_at or utc_now()
 
 
-def is_local(request: Request, settings: Settings) -> bool:
+def _is_local(request: Request, settings: Settings) -> bool:
     """Whether no key is needed: on loopback, where none is sent."""
     return settings.listens_on_loopback and "authorization" not in request.headers
 

@@ -131,10 +131,7 @@ async def _explained(
         tuple(each.name for each in found.manifest.inputs if each.name in sample.arrays) for sample in samples
     ]
     parts = [(row, subset) for row, present in enumerate(names) for subset in subsets(present)]
-    rows = samples + [
-        Sample({name: samples[row].arrays[name] for name in subset}, samples[row].truncated)
-        for row, subset in parts
-    ]
+    rows = samples + [samples[row].part(subset) for row, subset in parts]
     if len(rows) > max(most_rows, len(samples)):
         said = f"explaining {len(samples)} inputs takes {len(rows)} embeddings; {most_rows} are allowed"
         raise InvalidError.at("/explain", "too_many_inputs", f"{said}, send the rest in further requests")

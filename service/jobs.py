@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session
 from service.bell import ring_later
 from service.db import new_id
 from service.errors import ConflictError, Fault, InvalidError, NotFoundError
-from service.paging import cursor_of, place_of
+from service.paging import paged, place_of
 from service.requests import DEPENDENCY_FAILED, Request, checked, checked_job, cloned_spec, ended
 from service.schemas.jobs import CloneJob, JobOut, NewJob
 from service.tables import TERMINAL, Attempt, Checkpoint, Job, JobEvent, JobTag, utc_now
@@ -167,9 +167,7 @@ def page(
         query = query.where(or_(Job.name.icontains(text, autoescape=True), Job.id == text))
     if cursor is not None:
         query = query.where(Job.id < place_of(cursor, str)[0])
-    jobs = list(session.scalars(query))
-    more = len(jobs) > limit
-    return jobs[:limit], cursor_of(jobs[limit - 1].id) if more else None
+    return paged(session.scalars(query).all(), limit, lambda job: (job.id,))
 
 
 def told(session: Session, jobs: Sequence[Job]) -> list[JobOut]:

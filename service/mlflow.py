@@ -17,7 +17,7 @@ from service import jobs, metrics
 from service.db import new_id, take_turns
 from service.errors import ConflictError, InvalidError, NotFoundError
 from service.metrics import Values
-from service.paging import cursor_of, place_of
+from service.paging import paged, place_of
 from service.schemas.mlflow import (
     ExperimentOut,
     KeyValue,
@@ -101,8 +101,7 @@ def experiments(session: Session, after: str | None, limit: int) -> tuple[list[E
     rows = select(Experiment).order_by(Experiment.id).limit(limit + 1)
     if after is not None:
         rows = rows.where(Experiment.id > place_of(after, int)[0])
-    found = list(session.scalars(rows))
-    return found[:limit], cursor_of(found[limit - 1].id) if len(found) > limit else None
+    return paged(session.scalars(rows).all(), limit, lambda each: (each.id,))
 
 
 def create_run(session: Session, asked: NewRun, actor: str) -> Job:
@@ -199,9 +198,8 @@ def search(session: Session, asked: SearchRuns) -> tuple[list[Job], str | None]:
     rows = select(Job).join(ExternalRun).where(ExternalRun.experiment_id.in_(wanted))
     if asked.page_token:
         rows = rows.where(Job.id < place_of(asked.page_token, str)[0])
-    found = list(session.scalars(rows.order_by(Job.id.desc()).limit(asked.max_results + 1)))
-    more = len(found) > asked.max_results
-    return found[: asked.max_results], cursor_of(found[asked.max_results - 1].id) if more else None
+    newest = rows.order_by(Job.id.desc()).limit(asked.max_results + 1)
+    return paged(session.scalars(newest).all(), asked.max_results, lambda job: (job.id,))
 
 
 def told(session: Session, runs: Sequence[Job]) -> list[RunOut]:

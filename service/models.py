@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from models_store.store import ModelStore, StoreError, UnknownModelError
 from service.db import take_turns
 from service.errors import ConflictError, InvalidError, NotFoundError, UnavailableError
-from service.paging import cursor_of, place_of
+from service.paging import paged, place_of
 from service.schemas.heads import HeadOut
 from service.schemas.models import AliasOut, ModelOut
 from service.tables import Alias, Model, ModelHead, utc_now
@@ -80,9 +80,7 @@ def page(
     if cursor is not None:
         last, version = place_of(cursor, str, int)
         query = query.where(or_(Model.name > last, and_(Model.name == last, Model.version < version)))
-    models = list(session.scalars(query))
-    more = len(models) > limit
-    return models[:limit], cursor_of(models[limit - 1].name, models[limit - 1].version) if more else None
+    return paged(session.scalars(query).all(), limit, lambda model: (model.name, model.version))
 
 
 def told(session: Session, models: Sequence[Model]) -> list[ModelOut]:

@@ -5,12 +5,24 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from service.errors import InvalidError
 
 MAX_CHARS = 200
 MAX_NUMBER = 2**31 - 1
+
+Row = TypeVar("Row")
+
+
+def paged(
+    rows: Sequence[Row], limit: int, place: Callable[[Row], tuple[str | int, ...]]
+) -> tuple[list[Row], str | None]:
+    """A page of at most `limit` rows and the next one's cursor. rows: one more than that where there are more; `place`:
+    what they are ordered by."""
+    page = list(rows[:limit])
+    return page, cursor_of(*place(page[-1])) if len(rows) > limit else None
 
 
 def cursor_of(*place: str | int) -> str:

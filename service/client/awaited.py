@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from functools import wraps
 from types import TracebackType
-from typing import Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
@@ -93,31 +94,19 @@ class AsyncClient:
         Raises UnreachableError when the stream breaks; calling again with the last `seq` seen goes on from there.
         """
         stream = ServerSent()
-        try:
-            async with self._http.stream(**calls.events(job_id, after)) as answer:
-                if answer.is_error:
-                    await answer.aread()
-                    raise_for(answer)
-                async for line in answer.aiter_lines():
-                    event = stream.event(line)
-                    if event is not None:
-                        yield event
-                    if stream.has_ended:
-                        return
-        except httpx.RequestError as cause:
-            raise UnreachableError(self.server, cause) from cause
+        async with self._streamed(calls.events(job_id, after)) as answer:
+            async for line in answer.aiter_lines():
+                event = stream.event(line)
+                if event is not None:
+                    yield event
+                if stream.has_ended:
+                    return
 
     async def metrics_file(self, job_id: str, form: str) -> AsyncIterator[bytes]:
         """All points of all of the job's curves, a piece at a time: as csv, or as tfevents for TensorBoard."""
-        try:
-            async with self._http.stream(**calls.metrics_file(job_id, form)) as answer:
-                if answer.is_error:
-                    await answer.aread()
-                    raise_for(answer)
-                async for piece in answer.aiter_bytes():
-                    yield piece
-        except httpx.RequestError as cause:
-            raise UnreachableError(self.server, cause) from cause
+        async with self._streamed(calls.metrics_file(job_id, form)) as answer:
+            async for piece in answer.aiter_bytes():
+                yield piece
 
     async def close(self) -> None:
         await self._http.aclose()
@@ -129,6 +118,17 @@ class AsyncClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    @asynccontextmanager
+    async def _streamed(self, request: Mapping[str, Any]) -> AsyncIterator[httpx.Response]:
+        try:
+            async with self._http.stream(**request) as answer:
+                if answer.is_error:
+                    await answer.aread()
+                    raise_for(answer)
+                yield answer
+        except httpx.RequestError as cause:
+            raise UnreachableError(self.server, cause) from cause
 
     async def _answer(self, call: Call[T]) -> T:
         try:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import wraps
 from types import TracebackType
-from typing import Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
@@ -91,30 +92,18 @@ class Client:
         Raises UnreachableError when the stream breaks; calling again with the last `seq` seen goes on from there.
         """
         stream = ServerSent()
-        try:
-            with self._http.stream(**calls.events(job_id, after)) as answer:
-                if answer.is_error:
-                    answer.read()
-                    raise_for(answer)
-                for line in answer.iter_lines():
-                    event = stream.event(line)
-                    if event is not None:
-                        yield event
-                    if stream.has_ended:
-                        return
-        except httpx.RequestError as cause:
-            raise UnreachableError(self.server, cause) from cause
+        with self._streamed(calls.events(job_id, after)) as answer:
+            for line in answer.iter_lines():
+                event = stream.event(line)
+                if event is not None:
+                    yield event
+                if stream.has_ended:
+                    return
 
     def metrics_file(self, job_id: str, form: str) -> Iterator[bytes]:
         """All points of all of the job's curves, a piece at a time: as csv, or as tfevents for TensorBoard."""
-        try:
-            with self._http.stream(**calls.metrics_file(job_id, form)) as answer:
-                if answer.is_error:
-                    answer.read()
-                    raise_for(answer)
-                yield from answer.iter_bytes()
-        except httpx.RequestError as cause:
-            raise UnreachableError(self.server, cause) from cause
+        with self._streamed(calls.metrics_file(job_id, form)) as answer:
+            yield from answer.iter_bytes()
 
     def close(self) -> None:
         self._http.close()
@@ -126,6 +115,17 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @contextmanager
+    def _streamed(self, request: Mapping[str, Any]) -> Iterator[httpx.Response]:
+        try:
+            with self._http.stream(**request) as answer:
+                if answer.is_error:
+                    answer.read()
+                    raise_for(answer)
+                yield answer
+        except httpx.RequestError as cause:
+            raise UnreachableError(self.server, cause) from cause
 
     def _answer(self, call: Call[T]) -> T:
         try:

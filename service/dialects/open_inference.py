@@ -10,12 +10,12 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from models_store.manifest import Manifest, Precision
-from models_store.store import ModelStore, StoreError, UnknownModelError
+from models_store.store import ModelStore
 from service import problems
 from service.dialects.tensors import SIZE, described, samples_of_tensors
-from service.errors import InvalidError, MalformedError, NotFoundError, UnavailableError
+from service.errors import InvalidError, MalformedError
 from service.inference.engine import InferenceEngine
-from service.inference.models import out_of_reach
+from service.inference.models import told_to_client
 from service.inputs import origin
 from service.schemas.open_inference import (
     InferAnswer,
@@ -94,17 +94,9 @@ async def infer(
 
 def metadata(store: ModelStore, which: str) -> ModelMetadata:
     """Of a model that need not be in memory. Raises NotFoundError or UnavailableError."""
-    try:
-        digest = store.resolve(which)
-        manifest = store.manifest(digest)
+    with told_to_client(which):
+        manifest = store.manifest(store.resolve(which))
         versions = list(store.versions(manifest.name))
-    except UnknownModelError as error:
-        raise NotFoundError("model_not_found", str(error)) from None
-    except StoreError:
-        said = f"the model {which[:100]!r} is damaged and is not used; publish it again, or name another"
-        raise UnavailableError("model_damaged", said) from None
-    except OSError as error:
-        raise out_of_reach(error) from None
     fused = TensorOut(name=manifest.output, datatype="FP32", shape=[-1, manifest.embedding_dim])
     return ModelMetadata(
         name=manifest.name,

@@ -14,7 +14,16 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from models_store.manifest import ImageInput, Input, Manifest, SequenceInput, TableInput, TextInput
+from models_store.manifest import (
+    ImageInput,
+    Input,
+    Manifest,
+    SequenceInput,
+    TableInput,
+    TextInput,
+    there_of,
+    tokens_of,
+)
 
 Array = NDArray[Any]
 Vectors = NDArray[np.float32]
@@ -77,7 +86,7 @@ class SplitGraphs:
         return np.concatenate([self._fused(batch) for batch in batches])
 
     def _encoded(self, wanted: Input, arrays: Sequence[Array]) -> list[Array]:
-        outputs = [_tokens(wanted.name), _there(wanted.name)]
+        outputs = [tokens_of(wanted.name), there_of(wanted.name)]
         tokens, there = self.encoders[wanted.name].run(outputs, {wanted.name: batch_of(wanted, arrays)})
         return [each[own] for each, own in zip(tokens, there, strict=True)]
 
@@ -85,7 +94,7 @@ class SplitGraphs:
         feed: dict[str, Array] = {}
         for name, width in self.widths.items():
             rows = [arrays.get(name) for arrays in encoded]
-            feed[_tokens(name)], feed[_there(name)] = _side_by_side(rows, width)
+            feed[tokens_of(name)], feed[there_of(name)] = _side_by_side(rows, width)
         fused: Vectors = self.fusion.run([self.manifest.output], feed)[0]
         return fused
 
@@ -93,15 +102,7 @@ class SplitGraphs:
 def widths_of(manifest: Manifest, fusion: onnxruntime.InferenceSession) -> dict[str, int]:
     """Raises KeyError when the fusion does not take the tokens of every modality."""
     shapes = {each.name: each.shape for each in fusion.get_inputs()}
-    return {each.name: int(shapes[_tokens(each.name)][-1]) for each in manifest.inputs}
-
-
-def _tokens(name: str) -> str:
-    return f"{name}.tokens"
-
-
-def _there(name: str) -> str:
-    return f"{name}.there"
+    return {each.name: int(shapes[tokens_of(each.name)][-1]) for each in manifest.inputs}
 
 
 def _side_by_side(rows: Sequence[Array | None], width: int) -> tuple[Array, Array]:

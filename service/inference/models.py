@@ -87,7 +87,7 @@ class Models:
 
     def _resolve(self, reference: str) -> Meaning:
         until = time.monotonic() + MEANING_KEPT_S
-        with _told_to_client(reference):
+        with told_to_client(reference):
             digest = self._store.resolve(reference)
             name = self._store.manifest(digest).name
             versions = self._store.versions(name)
@@ -96,12 +96,12 @@ class Models:
 
     def _load(self, key: str) -> Served:
         digest, _, precision = key.partition("/")
-        with _told_to_client(digest):
+        with told_to_client(digest):
             return load(self._store, digest, cast(Precision, precision or "fp32"), self._tokens)
 
 
 @contextmanager
-def _told_to_client(reference: str) -> Iterator[None]:
+def told_to_client(reference: str) -> Iterator[None]:
     """The store's errors in the service's words; what is damaged, and how, is for the log."""
     try:
         yield

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,6 +62,12 @@ class Sample:
     """Texts that were cut to the longest the network can read."""
     keys: Mapping[str, bytes] = field(default_factory=dict)
     """Of each array, where they are known: a sha256 of all that its encoding depends on."""
+
+    def part(self, names: Sequence[str]) -> Sample:
+        """The same with no other modalities than these."""
+        kept = [name for name in names if name in self.arrays]
+        keys = {name: self.keys[name] for name in kept if name in self.keys}
+        return Sample({name: self.arrays[name] for name in kept}, self.truncated, keys)
 
 
 def prepare(

@@ -5,48 +5,28 @@ May be used from any thread.
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from typing import Any
 
 from numpy.typing import NDArray
 
-ENTRY_BYTES = 400
-"""What a key, an array's head and their place in the order take, about."""
+from service.inference.lately import ENTRY_BYTES, Lately
 
 Array = NDArray[Any]
 
 
 class Tokens:
-    """What was not asked for the longest leaves first. `max_bytes` 0 remembers nothing."""
+    """`max_bytes` 0 remembers nothing."""
 
     def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self._lock = threading.Lock()
-        self._entries: OrderedDict[bytes, Array] = OrderedDict()
-        self._bytes = 0
+        self._kept: Lately[Array] = Lately(max_bytes)
 
     @property
     def held_bytes(self) -> int:
-        return self._bytes
+        return self._kept.held_bytes
 
     def get(self, key: bytes) -> Array | None:
-        with self._lock:
-            if key not in self._entries:
-                return None
-            self._entries.move_to_end(key)
-            return self._entries[key]
+        return self._kept.get(key)
 
     def keep(self, key: bytes, tokens: Array) -> None:
-        """The array must not be changed any more, nor be a view of a larger one."""
-        with self._lock:
-            replaced = self._entries.pop(key, None)
-            self._entries[key] = tokens
-            self._bytes += _size(tokens) - (0 if replaced is None else _size(replaced))
-            while self._bytes > self._max_bytes:
-                _, left = self._entries.popitem(last=False)
-                self._bytes -= _size(left)
-
-
-def _size(tokens: Array) -> int:
-    return tokens.nbytes + ENTRY_BYTES
+        """The array must not be a view of a larger one."""
+        self._kept.keep(key, tokens, tokens.nbytes + ENTRY_BYTES)

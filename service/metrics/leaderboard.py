@@ -9,7 +9,7 @@ from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
 from service.errors import InvalidError
-from service.paging import cursor_of, place_of
+from service.paging import paged, place_of
 from service.schemas.metrics import Ranked
 from service.tables import Job, JobTag, MetricSeries
 
@@ -47,9 +47,8 @@ def ranked(
         best_first = best_first.where(_behind(column, better, cursor))
     order = (column, MetricSeries.id) if better == "lower" else (column.desc(), MetricSeries.id.desc())
     rows = session.execute(best_first.order_by(*order).limit(limit + 1)).all()
-    found = [Ranked.of(series, job, getattr(series, column.key)) for series, job in rows[:limit]]
-    more = len(rows) > limit
-    return found, cursor_of(repr(found[-1].value), rows[limit - 1][0].id) if more else None
+    page, next_cursor = paged(rows, limit, lambda row: (repr(getattr(row[0], column.key)), row[0].id))
+    return [Ranked.of(series, job, getattr(series, column.key)) for series, job in page], next_cursor
 
 
 def _behind(column: Any, better: Literal["lower", "higher"], cursor: str) -> Any:

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from service import jobs
 from service.db import new_id, take_turns
 from service.errors import ConflictError, NotFoundError
-from service.paging import cursor_of, place_of
+from service.paging import paged, place_of
 from service.replications.estimate import estimate
 from service.replications.grid import Cell, cells, summaries, told, view
 from service.replications.plan import Place, Planned, plan, spelt_out
@@ -93,9 +93,7 @@ def page(
         query = query.where(Replication.table == table)
     if cursor is not None:
         query = query.where(Replication.id < place_of(cursor, str)[0])
-    found = list(session.scalars(query))
-    more = len(found) > limit
-    return found[:limit], cursor_of(found[limit - 1].id) if more else None
+    return paged(session.scalars(query).all(), limit, lambda each: (each.id,))
 
 
 def cancel(session: Session, replication: Replication, actor: str) -> None:

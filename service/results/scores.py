@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from service.paging import cursor_of, place_of
+from service.paging import paged, place_of
 from service.schemas.results import ResultOut
 from service.tables import Job, ProbeResult
 
@@ -74,8 +74,8 @@ def page(
     if cursor is not None:
         query = query.where(ProbeResult.id < place_of(cursor, int)[0])
     rows = session.execute(query.order_by(ProbeResult.id.desc()).limit(limit + 1)).all()
-    more = len(rows) > limit
-    return [_out(*row) for row in rows[:limit]], cursor_of(rows[limit - 1][0].id) if more else None
+    newest, next_cursor = paged(rows, limit, lambda row: (row[0].id,))
+    return [_out(*row) for row in newest], next_cursor
 
 
 def of_job(session: Session, job_id: str) -> list[ResultOut]:

@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from models_store.manifest import Precision
 from service.schemas.contents import ContentIn
-from service.schemas.embeddings import MOST_INPUTS, Digest, Reference
+from service.schemas.embeddings import MOST_INPUTS, Digest, Origin, Reference, Seen
 
 Dimension = Annotated[int, Field(strict=True, ge=1)] | None
 DType = Literal["float", "int8", "uint8", "binary", "ubinary"]
@@ -64,23 +64,10 @@ class CohereRequest(_Asked):
         return self
 
 
-class _Origin(BaseModel):
-    model_digest: str
-    checkpoint_sha256: str
-    job_id: str
-    method: str
-    dataset: str
-    dataset_sha256: str | None
-    precision: str
-
-
-class VoyageEmbedding(BaseModel):
+class VoyageEmbedding(Seen):
     object: Literal["embedding"] = "embedding"
     embedding: list[float] | list[int] | str
     index: int
-    modalities: list[str]
-    missing: list[str]
-    truncated: list[str]
 
 
 class VoyageUsage(BaseModel):
@@ -94,7 +81,7 @@ class VoyageUsage(BaseModel):
     """Text tokens: images are no tokens here."""
 
 
-class VoyageAnswer(_Origin):
+class VoyageAnswer(Origin):
     object: Literal["list"] = "list"
     data: list[VoyageEmbedding]
     model: str
@@ -128,7 +115,7 @@ class CohereMeta(BaseModel):
     billed_units: CohereUnits
 
 
-class CohereAnswer(_Origin):
+class CohereAnswer(Origin):
     id: str
     response_type: Literal["embeddings_by_type"] = "embeddings_by_type"
     embeddings: CohereEmbeddings

@@ -209,17 +209,40 @@ class ExplanationOut(BaseModel):
     """What none gives by itself: 1 less the greatest cosine of single modalities."""
 
 
-class EmbeddingOut(BaseModel):
-    object: Literal["embedding"] = "embedding"
-    index: int
-    """Of the input in the request."""
-    embedding: list[float] | list[int] | str
-    """By `encoding_format`."""
+class Seen(BaseModel):
+    """What is said of every input."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     modalities: list[str]
     """What the input had of the model's modalities: one vector for all of it."""
     missing: list[str]
     truncated: list[str]
     """Texts that were longer than the model reads and were cut."""
+
+
+class Origin(BaseModel):
+    """Where vectors come from: what is said in every answer."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    model_digest: str
+    checkpoint_sha256: str
+    job_id: str
+    """The training that the weights come from."""
+    method: str
+    dataset: str
+    dataset_sha256: str | None
+    """Of what the weights were trained on; none for models that were exported before it was kept."""
+    precision: str
+
+
+class EmbeddingOut(Seen):
+    object: Literal["embedding"] = "embedding"
+    index: int
+    """Of the input in the request."""
+    embedding: list[float] | list[int] | str
+    """By `encoding_format`."""
     explanation: ExplanationOut | None = None
     """Where `explain` asks for it."""
 
@@ -232,22 +255,13 @@ class Usage(BaseModel):
     total_tokens: int
 
 
-class EmbeddingList(BaseModel):
+class EmbeddingList(Origin):
     """The vectors in the order of the inputs. Only vectors of one `model_digest` can be compared with each other."""
 
     object: Literal["list"] = "list"
     model: str
     """`name@version`, or the digest of a model that has no such name."""
     data: list[EmbeddingOut]
-    model_digest: str
-    checkpoint_sha256: str
-    job_id: str
-    """The training that the weights come from."""
-    method: str
-    dataset: str
-    dataset_sha256: str | None
-    """Of what the weights were trained on; none for models that were exported before it was kept."""
-    precision: str
     dim: int
     """Numbers per vector in this answer."""
     usage: Usage

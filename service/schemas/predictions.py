@@ -11,7 +11,9 @@ from service.schemas.embeddings import (
     EmbeddingList,
     EmbeddingOut,
     InputIn,
+    Origin,
     Reference,
+    Seen,
     Top,
     Usage,
 )
@@ -72,18 +74,13 @@ class _Predicted(BaseModel):
     """When modalities are missing: the heads were fitted and scored on samples that have them all."""
 
 
-class PredictionOut(_Predicted):
+class PredictionOut(Seen, _Predicted):
     object: Literal["prediction"] = "prediction"
     index: int
     """Of the input in the request."""
-    modalities: list[str]
-    """What the input had of the model's modalities."""
-    missing: list[str]
-    truncated: list[str]
-    """Texts that were longer than the model reads and were cut."""
 
 
-class PredictionList(BaseModel):
+class PredictionList(Origin):
     """What the heads say, in the order of the inputs, and what each head is worth."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
@@ -94,16 +91,8 @@ class PredictionList(BaseModel):
     data: list[PredictionOut]
     heads: dict[str, HeadFacts]
     """By task."""
-    model_digest: str
     checkpoint_sha256: str
     """On which the heads were fitted, and of which the model is."""
-    job_id: str
-    """The training that the weights come from."""
-    method: str
-    dataset: str
-    dataset_sha256: str | None
-    """Of what the weights were trained on; none for models that were exported before it was kept."""
-    precision: str
     usage: Usage
 
 

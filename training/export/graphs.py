@@ -13,7 +13,7 @@ import torch
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from models_store.manifest import Input
+from models_store.manifest import Input, there_of, tokens_of
 from training.export.inputs import open_length
 from training.methods import Encoded, Method
 
@@ -47,15 +47,6 @@ class Combining(nn.Module):
     def forward(self, *tensors: Tensor) -> Tensor:
         pairs = zip(tensors[::2], tensors[1::2], strict=True)
         return self.method.combine([Encoded(tokens, there) for tokens, there in pairs])
-
-
-def tokens_of(name: str) -> str:
-    """What a modality's tokens are called in the graphs. No modality's name has a dot."""
-    return f"{name}.tokens"
-
-
-def there_of(name: str) -> str:
-    return f"{name}.there"
 
 
 def encoder_graph(method: Method, described: Input, inputs: Tensor) -> ModelProto:

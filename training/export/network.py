@@ -9,8 +9,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from models_store.manifest import Input, Variant
-from training.export.graphs import FUSED, there_of, tokens_of
+from models_store.manifest import Input, Variant, there_of, tokens_of
+from training.export.graphs import FUSED
 from training.export.inputs import Subset, unpadded
 
 Array = NDArray[np.generic]

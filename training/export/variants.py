@@ -57,10 +57,10 @@ def in_precision(graph: ModelProto, precision: Precision) -> ModelProto:
 def _quantized(graph: ModelProto) -> ModelProto:
     """Weights by output channel when the graph is made, activations whenever it runs."""
     advises = logging.getLogger()
-    level, advises_level = advises.level, logging.ERROR
+    level = advises.level
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "int8.onnx")
-        advises.setLevel(advises_level)  # it recommends preparations that are for other networks
+        advises.setLevel(logging.ERROR)  # it recommends preparations that are for other networks
         try:
             quantize_dynamic(
                 graph, path, op_types_to_quantize=QUANTIZED, per_channel=True, weight_type=QuantType.QInt8

@@ -4,13 +4,12 @@
 import { get, post, whileSeen } from "./api.js";
 import { lines } from "./chart.js";
 import { aligned } from "./groups.js";
-import { element, flat, jobLink, number, percent, show, stateBadge } from "./words.js";
+import { element, find, flat, jobLink, number, score, show, stateBadge } from "./words.js";
 import { swatch, whiskers } from "./whiskers.js";
 
 const MOST = 50;
 const MOST_POINTS = 8000; // of all lines of a chart together
 const SPLIT = "test";
-const find = (id) => document.getElementById(id);
 const asked = [...new Set((new URLSearchParams(location.search).get("jobs") ?? "").split(",").filter(Boolean))];
 const how = find("how");
 let jobs = [];
@@ -62,7 +61,7 @@ function showScores(groups) {
   const all = [...scores.values()].flat();
   const tasks = [...new Map(all.map((row) => [row.task, row])).values()].map(({ task }) => all.find((row) => row.task === task && row.metric === "macro_accuracy") ?? all.find((row) => row.task === task));
   const figures = tasks.map(({ task, metric, chance }) => {
-    const said = metric.includes("accuracy") ? (value) => `${percent(value)} %` : number;
+    const said = (value) => score(metric, value);
     const told = groups.map(({ place, label, members }) => ({ place, label, values: members.flatMap((job) => (scores.get(job.id) ?? []).filter((row) => row.task === task && row.metric === metric).slice(-1).map((row) => row.value)) }));
     return whiskers(`${task}, ${metric.replaceAll("_", " ")}`, told, { chance, said });
   });

@@ -2,18 +2,17 @@
 
 import { get } from "./api.js";
 import { card } from "./samples.js";
-import { element, moment, number, show } from "./words.js";
+import { element, facts, find, moment, number, show } from "./words.js";
 
 const PAGE = 12;
 const MOST_TASKS = 6, MOST_LABELS = 12;
 const LOOKS = ["as kept", "a view", "another view"];
 const NOT_YET = "No worker has made views of these samples yet. One does so soon after a dataset is registered, and when it has had nothing to do for a minute for those that are always there.";
-const find = (id) => document.getElementById(id);
 const { name } = find("dataset").dataset;
 const path = `/v1/datasets/${encodeURIComponent(name)}`;
 let offset = 0;
 
-function facts(dataset, form, preview) {
+function about(dataset, form, preview) {
   const { registered, report } = dataset;
   const sizes = preview?.splits ?? registered?.samples.strict ?? {};
   return [
@@ -85,7 +84,7 @@ async function showForm(dataset, chosen) {
   const form = forms.find((each) => each.form === chosen) ?? (dataset.registered ? forms[forms.length - 1] : forms[0]);
   const asked = dataset.registered ? "" : `?form=${form.form}`;
   const preview = dataset.previews.includes(form.form) ? await get(`${path}/preview${asked}`) : null;
-  show(find("facts"), ...facts(dataset, form, preview).map(([what, value]) => element("div", {}, element("dt", {}, what), element("dd", {}, value))));
+  show(find("facts"), ...facts(about(dataset, form, preview)));
   showLabels(form, preview?.labels ?? dataset.report?.labels);
   showViews(preview);
 }

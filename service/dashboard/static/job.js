@@ -5,11 +5,10 @@ import { curve } from "./chart.js";
 import { showDiff, showLineage } from "./lineage.js";
 import { showLog } from "./log.js";
 import { showAttempts, timeline } from "./timeline.js";
-import { bytes, cell, element, jobLink, moment, number, numberCell, pace, percent, show, span, stateBadge } from "./words.js";
+import { bytes, cell, element, facts, find, jobLink, moment, number, numberCell, pace, score, sha, show, span, stateBadge } from "./words.js";
 
 const job_id = document.querySelector("#job").dataset.job;
 const path = `/v1/jobs/${encodeURIComponent(job_id)}`;
-const find = (id) => document.getElementById(id);
 const terminal = new Set(["succeeded", "failed", "cancelled"]);
 const curves = new Map();
 const happened = [];
@@ -32,11 +31,11 @@ function showJob(job) {
   find("retry").hidden = !may("submit") || !["failed", "cancelled"].includes(job.state);
   find("clone").hidden = !may("submit");
   for (const each of document.querySelectorAll("[data-builds]")) each.hidden = !may("submit") || job.kind !== "train" || ["failed", "cancelled"].includes(job.state);
-  show(find("facts"), ...facts(job).map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value))));
+  show(find("facts"), ...facts(about(job)));
   find("spec").textContent = JSON.stringify(job.spec, null, 2);
 }
 
-function facts(job) {
+function about(job) {
   const began = Date.parse(job.started_at);
   const ended = job.finished_at ? Date.parse(job.finished_at) : Date.now();
   return [
@@ -71,10 +70,9 @@ async function showCurves() {
 async function showScores() {
   const { data } = await get(`${path}/results`);
   fill("scores", data, (row) => {
-    const shown = (value) => (value === null ? "–" : row.metric.includes("accuracy") ? `${percent(value)} %` : number(value));
     return [
       element("th", { scope: "row" }, row.task), cell(row.family), cell(row.metric), cell(row.split), cell(row.protocol),
-      numberCell(row.checkpoint_step), numberCell(shown(row.value)), numberCell(shown(row.chance)), numberCell(row.n),
+      numberCell(row.checkpoint_step), numberCell(score(row.metric, row.value)), numberCell(score(row.metric, row.chance)), numberCell(row.n),
     ];
   });
 }
@@ -83,7 +81,7 @@ async function showCheckpoints() {
   const { data } = await get(`${path}/checkpoints`);
   fill("checkpoints", data, (row) => [
     numberCell(row.step), numberCell(row.epoch), numberCell(number(row.score)), numberCell(bytes(row.size_bytes)),
-    cell(element("code", { title: row.sha256 }, row.sha256.slice(0, 12))),
+    cell(sha(row.sha256)),
     cell((row.exists ? "yes" : "removed") + (row.is_best ? ", best" : "")),
   ]);
 }
@@ -127,10 +125,14 @@ async function showPast(job) {
   if (original) showDiff(find("diff"), job, original);
 }
 
+let known = null;
 async function look() {
   const job = await get(path);
   showJob(job);
-  await Promise.all([showEvents(job), showTries(), showLog(path), showCurves(), showScores(), showCheckpoints(), showPast(job), showSiblings(job)]);
+  // Where it comes from and what is like it are long lists, and change with its state if at all.
+  const relations = job.state === known ? [] : [showPast(job), showSiblings(job)];
+  await Promise.all([showEvents(job), showTries(), showLog(path), showCurves(), showScores(), showCheckpoints(), ...relations]);
+  known = job.state;
   return !terminal.has(job.state);
 }
 

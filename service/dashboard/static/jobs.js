@@ -2,10 +2,9 @@
 // jobs wait behind a button.
 
 import { get, may, post, whileSeen } from "./api.js";
-import { ago, cell, element, jobLink, numberCell, pace, show, stateBadge } from "./words.js";
+import { ago, cell, element, find, jobLink, numberCell, pace, show, stateBadge } from "./words.js";
 
 const MOST_COMPARED = 50;
-const find = (id) => document.getElementById(id);
 const table = find("jobs-table");
 const filters = find("filters");
 const chosen = new Set();

@@ -1,12 +1,12 @@
 // Where a job comes from and what has come from it: training → probes and exports → models; and what it changed of its original.
 
 import { get } from "./api.js";
-import { element, flat, jobLink, show, stateBadge } from "./words.js";
+import { element, flat, jobLink, show, stateBadge, tags } from "./words.js";
 
 const MOST = 50;
 
 const entry = (job) => element("li", {}, jobLink(job.id, job.name), " ", element("small", {}, job.kind), " ", stateBadge(job.state));
-const modelEntry = (model) => element("li", {}, element("a", { href: `/models/${encodeURIComponent(model.name)}` }, `${model.name}@${model.version}`), ...model.aliases.flatMap((alias) => [" ", element("span", { class: "tag" }, alias)]));
+const modelEntry = (model) => element("li", {}, element("a", { href: `/models/${encodeURIComponent(model.name)}` }, `${model.name}@${model.version}`), " ", ...tags(model.aliases));
 const step = (title, entries) => (entries.length ? [element("section", { class: "card" }, element("h3", {}, title), element("ul", {}, ...entries))] : []);
 
 /** Also {original}: the job that this one was cloned from. */

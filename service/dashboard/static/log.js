@@ -1,10 +1,9 @@
 // The end of a runner's log, which follows what is written, or shows only the lines that have a text in them.
 
 import { getText } from "./api.js";
-import { element } from "./words.js";
+import { element, find } from "./words.js";
 
 const BYTES = 128 * 1024;
-const find = (id) => document.getElementById(id);
 const log = find("log");
 const search = find("log-search");
 const follow = find("log-follow");

@@ -2,31 +2,27 @@
 
 import { get, may, post } from "./api.js";
 import { inputsFor, tryIt } from "./try.js";
-import { ago, cell, element, jobLink, moment, number, numberCell, percent, shapeOf, show } from "./words.js";
+import { ago, cell, element, facts, find, jobLink, moment, numberCell, score, sha, shapeOf, show, tags } from "./words.js";
 
-const find = (id) => document.getElementById(id);
 const { name } = find("model").dataset;
 let versions = [];
 let model = null;
 
-const code = (text) => element("code", { title: text }, text.slice(0, 12));
-const tags = (aliases) => element("span", {}, ...aliases.flatMap((alias) => [element("span", { class: "tag" }, alias), " "]));
-
 function showFacts() {
   const { manifest } = model;
-  const facts = [
-    ["Version", `${model.version} of ${versions.length}`], ["Aliases", model.aliases.length ? tags(model.aliases) : "none"],
+  const about = [
+    ["Version", `${model.version} of ${versions.length}`], ["Aliases", model.aliases.length ? element("span", {}, ...tags(model.aliases)) : "none"],
     ...manifest.inputs.map((input) => [input.name === input.kind ? input.name : `${input.name} (${input.kind})`, shapeOf(input)]),
     ["May miss modalities", manifest.may_miss ? "yes" : "no"], ["Embedding", `${manifest.embedding_dim} numbers, ${manifest.precision}`],
-    ["Parity with torch", parity(model)], ["Digest", code(model.digest)], ["Published", moment(model.created_at)],
+    ["Parity with torch", parity(model)], ["Digest", sha(model.digest)], ["Published", moment(model.created_at)],
   ];
-  show(find("facts"), ...facts.map(([title, value]) => element("div", {}, element("dt", {}, title), element("dd", {}, value))));
+  show(find("facts"), ...facts(about));
 }
 
 const parity = ({ manifest: { parity: { max_abs_diff, tolerance } } }) => `${max_abs_diff.toExponential(1)} of at most ${tolerance.toExponential(0)}`;
 
 function showHeads() {
-  const said = (head, value) => (value === null ? "–" : head.metric?.includes("accuracy") ? `${percent(value)} %` : number(value));
+  const said = (head, value) => score(head.metric, value);
   find("heads").closest(".scroll").hidden = model.heads.length === 0;
   find("heads-empty").hidden = model.heads.length > 0;
   show(find("heads-empty"), "None is attached: it makes embeddings and predicts nothing. Attach a probe's: ", element("code", {}, `fusebox models attach ${name}@${model.version} PROBE_JOB`));
@@ -41,9 +37,9 @@ function showLineage() {
   const steps = [
     ["Dataset", element("a", { href: `/datasets/${encodeURIComponent(source.dataset)}` }, source.dataset)],
     ["Training", element("span", {}, model.train_job_id ? jobLink(model.train_job_id) : source.job_id, ` ${source.method}, seed ${source.seed}`)],
-    ["Checkpoint", element("span", {}, `step ${source.step}, `, code(source.checkpoint_sha256))],
+    ["Checkpoint", element("span", {}, `step ${source.step}, `, sha(source.checkpoint_sha256))],
     ["Export", element("span", {}, model.job_id ? jobLink(model.job_id) : "elsewhere", `, parity ${parity(model)}`)],
-    ["Model", element("span", {}, `${model.name}@${model.version}, `, code(model.digest))],
+    ["Model", element("span", {}, `${model.name}@${model.version}, `, sha(model.digest))],
   ];
   show(find("lineage"), ...steps.map(([title, what]) => element("li", { class: "card" }, element("small", {}, title), what)));
 }
@@ -51,7 +47,7 @@ function showLineage() {
 function showVersions() {
   show(find("versions").tBodies[0], ...versions.map((each) => element("tr", {},
     element("th", { scope: "row" }, element("a", { href: `?version=${each.version}`, "aria-current": each.version === model.version ? "true" : null }, `${each.name}@${each.version}`)),
-    cell(tags(each.aliases)), cell(each.manifest.source.method), numberCell(String(each.manifest.source.step)), numberCell(parity(each)), numberCell(String(each.heads.length)), cell(code(each.digest)), numberCell(ago(each.created_at)))));
+    element("td", {}, ...tags(each.aliases)), cell(each.manifest.source.method), numberCell(String(each.manifest.source.step)), numberCell(parity(each)), numberCell(String(each.heads.length)), cell(sha(each.digest)), numberCell(ago(each.created_at)))));
 }
 
 async function move(event) {

@@ -1,9 +1,8 @@
 // All published models, the newest version of each name first.
 
 import { get, whileSeen } from "./api.js";
-import { ago, cell, element, numberCell, shapeOf, show } from "./words.js";
+import { ago, cell, element, find, numberCell, sha, shapeOf, show, tags } from "./words.js";
 
-const find = (id) => document.getElementById(id);
 
 /** Each with its name and shape. */
 const inputsOf = ({ inputs }) => element("span", {}, ...inputs.flatMap((input, place) =>
@@ -16,7 +15,7 @@ whileSeen(10000, async () => {
   show(find("models-empty"), "None yet. An export publishes one; each training's page has a button for it.");
   show(find("models-table").tBodies[0], ...data.map(({ name, version, aliases, manifest, heads, digest, created_at }) => element("tr", {},
     element("th", { scope: "row" }, element("a", { href: `/models/${encodeURIComponent(name)}?version=${version}` }, `${name}@${version}`)),
-    element("td", {}, ...aliases.flatMap((alias) => [element("span", { class: "tag" }, alias), " "])),
+    element("td", {}, ...tags(aliases)),
     cell(inputsOf(manifest)), numberCell(String(manifest.embedding_dim)), cell(manifest.source.method), cell(manifest.source.dataset),
-    numberCell(String(heads.length)), cell(element("code", { title: digest }, digest.slice(0, 12))), numberCell(ago(created_at)))));
+    numberCell(String(heads.length)), cell(sha(digest)), numberCell(ago(created_at)))));
 });

@@ -4,10 +4,9 @@
 import { get, may, post } from "./api.js";
 import { parsed, problem } from "./forms.js";
 import { fieldsOf, said } from "./schema_form.js";
-import { element, jobLink, show, span } from "./words.js";
+import { element, facts, find, jobLink, show, span } from "./words.js";
 
 const MOST_PRESETS = 40;
-const find = (id) => document.getElementById(id);
 const form = find("new");
 const asked = new URLSearchParams(location.search);
 const schemas = new Map();
@@ -66,10 +65,10 @@ async function check() {
   // Beside a job to clone nothing says what it would become: that is merged here, and the server checks the whole.
   if (original) wanted.spec = merged(original.spec, wanted.spec);
   const checked = await post("/v1/jobs?dry_run=true", wanted);
-  const facts = [["Queue", checked.queue], ...(checked.total_steps === null ? [] : [["Optimizer steps", checked.total_steps.toLocaleString("en")]]), ["Spec", checked.spec_sha256.slice(0, 12)]];
+  const about = [["Queue", checked.queue], ...(checked.total_steps === null ? [] : [["Optimizer steps", checked.total_steps.toLocaleString("en")]]), ["Spec", checked.spec_sha256.slice(0, 12)]];
   const seen = await likewise(checked);
   show(find("answer"), element("p", { class: "notice good" }, element("strong", {}, "It would be accepted.")),
-    element("dl", { class: "facts" }, ...[...facts, ...seen].map(([title, value]) => element("div", {}, element("dt", {}, title), element("dd", {}, value)))),
+    element("dl", { class: "facts" }, ...facts([...about, ...seen])),
     ...(checked.warnings.length ? [element("div", { class: "notice caution" }, element("ul", {}, ...checked.warnings.map((each) => element("li", {}, each))))] : []),
     ...(checked.duplicates.length ? [element("p", {}, "The same is there already: ", ...checked.duplicates.flatMap((id, at) => [at ? ", " : "", jobLink(id)]))] : []),
     element("details", {}, element("summary", {}, "The whole spec"), element("pre", { tabindex: 0, role: "group", "aria-label": "The whole spec" }, JSON.stringify(checked.spec, null, 2))));

@@ -2,11 +2,10 @@
 
 import { get, may, post, whileSeen } from "./api.js";
 import { drawn } from "./tables.js";
-import { element, jobLink, moment, pace, show, span, stateBadge } from "./words.js";
+import { element, find, jobLink, moment, pace, show, span, stateBadge } from "./words.js";
 
 const SIGNS = { succeeded: "✓", failed: "✗", cancelled: "–", lost: "?", running: "▸", queued: "·" };
 const BROKEN = ["failed", "cancelled", "lost"];
-const find = (id) => document.getElementById(id);
 const path = `/v1/replications/${encodeURIComponent(find("replication").dataset.id)}`;
 
 /** The job that says most about a cell: the one that has broken or works, else the probe. */

@@ -2,9 +2,8 @@
 
 import { get, may, post, whileSeen } from "./api.js";
 import { parsed, problem } from "./forms.js";
-import { ago, cell, element, numberCell, show, span, stateBadge } from "./words.js";
+import { ago, cell, element, find, numberCell, show, span, stateBadge } from "./words.js";
 
-const find = (id) => document.getElementById(id);
 const table = find("replications-table");
 const form = find("new");
 let tables = [];

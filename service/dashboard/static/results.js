@@ -1,13 +1,12 @@
 // The first page: what runs now, results by method and family beside published ones, and what is served.
 
 import { get, whileSeen } from "./api.js";
-import { ago, element, jobLink, number, numberCell, pace, percent, show, stateBadge, trainings, VERDICTS } from "./words.js";
+import { ago, element, find, jobLink, number, numberCell, pace, percent, show, stateBadge, tags, trainings, VERDICTS } from "./words.js";
 
 const FAMILIES = ["redundancy", "uniqueness", "synergy", "other"];
 const METRICS = ["macro_accuracy", "accuracy"];
 const LESS_IS_BETTER = new Set(["mse"]);
 const MOST_NOW = 6, MOST_SERVED = 8;
-const find = (id) => document.getElementById(id);
 
 /** One table per dataset and way of measuring; numbers measured differently never share one. */
 function grouped(rows) {
@@ -119,7 +118,7 @@ async function showNow() {
 function served(model) {
   const scores = model.heads.filter((head) => head.value !== null).map((head) => `${head.task} ${head.type === "regression" ? number(head.value) : `${percent(head.value)} %`}`);
   return element("article", { class: "card" },
-    element("div", {}, element("a", { href: `/models/${encodeURIComponent(model.name)}` }, `${model.name}@${model.version}`), " ", ...model.aliases.flatMap((alias) => [element("span", { class: "tag" }, alias), " "])),
+    element("div", {}, element("a", { href: `/models/${encodeURIComponent(model.name)}` }, `${model.name}@${model.version}`), " ", ...tags(model.aliases)),
     element("small", {}, `${model.manifest.source.method} on ${model.manifest.source.dataset} · published `, ago(model.created_at)),
     element("small", {}, scores.length ? `Its heads on test samples: ${scores.join(", ")}` : "No head is attached to it."));
 }

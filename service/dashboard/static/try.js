@@ -2,7 +2,7 @@
 
 import { post } from "./api.js";
 import { problem } from "./forms.js";
-import { element, number, percent, show } from "./words.js";
+import { element, facts, number, percent, score, show } from "./words.js";
 
 const TOP = 10;
 const MOST_BYTES = 20 * 2 ** 20;
@@ -53,10 +53,10 @@ async function embedded(form, model) {
   const norm = Math.hypot(...one.embedding);
   const before = last;
   last = { digest: told.model_digest, vector: one.embedding, norm, modalities: one.modalities };
-  const facts = [["Norm", number(norm)], ["Width", String(told.dim)], ["Given", one.modalities.join(", ")], ["Missing", one.missing.join(", ") || "nothing"],
+  const about = [["Norm", number(norm)], ["Width", String(told.dim)], ["Given", one.modalities.join(", ")], ["Missing", one.missing.join(", ") || "nothing"],
     ...(one.truncated.length ? [["Cut", one.truncated.join(", ")]] : []), ["Took", `${Math.round(performance.now() - began)} ms`],
     ...(before?.digest === last.digest ? [["Cosine with the try before", `${number(cosine(before, last))} (${before.modalities.join(", ")})`]] : [])];
-  return [element("dl", { class: "facts" }, ...facts.map(([title, value]) => element("div", {}, element("dt", {}, title), element("dd", {}, value)))),
+  return [element("dl", { class: "facts" }, ...facts(about)),
     ...(one.note ? [element("p", { class: "notice caution" }, one.note)] : []),
     ...Object.entries(one.predictions ?? {}).map(([task, predicted]) => prediction(task, predicted, told.heads[task]))];
 }
@@ -64,7 +64,7 @@ async function embedded(form, model) {
 const cosine = (a, b) => a.vector.reduce((sum, value, at) => sum + value * b.vector[at], 0) / (a.norm * b.norm);
 
 function prediction(task, predicted, head) {
-  const worth = head.value === null ? "" : `${head.metric.replaceAll("_", " ")} ${head.metric.includes("accuracy") ? `${percent(head.value)} %` : number(head.value)} on ${head.n_test} test samples`;
+  const worth = head.value === null ? "" : `${head.metric.replaceAll("_", " ")} ${score(head.metric, head.value)} on ${head.n_test} test samples`;
   const caption = element("figcaption", {}, `${task}: ${said(predicted)}`, element("small", {}, worth));
   if (predicted.type === "regression") return element("figure", {}, caption);
   const bars = Object.entries(predicted.probabilities).map(([label, share]) => element("tr", {}, element("th", { scope: "row" }, label),

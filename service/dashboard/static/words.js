@@ -19,6 +19,8 @@ export function show(place, ...children) {
   if (focus !== null) place.querySelector(`a[href="${CSS.escape(focus)}"]`)?.focus();
 }
 
+export const find = (id) => document.getElementById(id);
+
 export const jobLink = (job_id, text) => element("a", { href: `/jobs/${job_id}`, class: text ? null : "id", title: job_id }, text || shortId(job_id));
 
 /** Of one training its page, of several how they compare. */
@@ -29,6 +31,14 @@ const shortId = (id) => id.replace(/^([a-z]+_).*(.{8})$/, "$1…$2");
 
 export const cell = (content, kind = "") => element("td", { class: kind || null }, content);
 export const numberCell = (content) => cell(content, "number");
+
+/** The beginning of a sha256, and all of it on hover. */
+export const sha = (text) => element("code", { title: text }, text.slice(0, 12));
+
+export const tags = (names) => names.flatMap((name) => [element("span", { class: "tag" }, name), " "]);
+
+/** Names and values for a `dl`. */
+export const facts = (pairs) => pairs.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value)));
 
 export function stateBadge(state) {
   return element("span", { class: `state ${state}` }, state);
@@ -59,6 +69,11 @@ export function flat(value, path = "") {
 }
 
 export const percent = (value) => (100 * value).toFixed(1);
+
+export function score(metric, value) {
+  if (value === null) return "–";
+  return metric?.includes("accuracy") ? `${percent(value)} %` : number(value);
+}
 
 export function span(seconds) {
   for (const [unit, size] of [["d", 86400], ["h", 3600], ["min", 60]]) {

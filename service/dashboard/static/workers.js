@@ -1,10 +1,9 @@
 // Who works on what, and what waits in which order.
 
 import { get, whileSeen } from "./api.js";
-import { ago, cell, element, jobLink, numberCell, pace, show, span, stateBadge } from "./words.js";
+import { ago, cell, element, find, jobLink, numberCell, pace, show, span, stateBadge } from "./words.js";
 
 const STATES = { at_work: ["running", "at work"], late: ["failed", "not heard of"], idle: ["queued", "idle"] };
-const find = (id) => document.getElementById(id);
 
 function workerCard(worker) {
   const [look, said] = STATES[worker.state];
