@@ -3,7 +3,8 @@
 Each augmentation goes through the encoders by itself. Of each modality alone and of all together, one clean view and T
 masked ones are made, each a whole sequence through every block by torch's own attention, of which one row is used, and
 each through the head by itself. The loss reads the masked views of all modalities only. Its covariance stands as a
-matrix (B, E, E), and the alignment of the two fusions is computed twice.
+matrix (B, E, E), and the alignment of the two fusions is computed twice. `as_published` sees to it that encoders keep and
+compute what torch's own layers do.
 """
 
 from __future__ import annotations
@@ -11,13 +12,49 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
-from torch.nn.functional import multi_head_attention_forward, normalize
+from torch import Tensor, nn
+from torch.nn.functional import max_pool2d, multi_head_attention_forward, normalize, relu
 
 from training.losses import info_nce
 from training.methods import Inputs
 from training.methods.infmasking import InfMasking
+from training.modules.encoders.convolutional import AlexNetEncoder
+from training.modules.encoders.resnet import ResNetEncoder, _Block
+from training.modules.encoders.sequences import AffectLayer
 from training.modules.fusion import Block, FusionTransformer, quick_gelu
+
+
+def as_published(method: InfMasking) -> InfMasking:
+    """The same network, with its encoders' layers as torch has them."""
+    for module in list(method.modules()):
+        if isinstance(module, AffectLayer):
+            module.__class__ = nn.TransformerEncoderLayer  # type: ignore[assignment]
+        elif isinstance(module, ResNetEncoder):
+            module.__class__ = PlainResNet
+        elif isinstance(module, AlexNetEncoder):
+            module.__class__ = PlainAlexNet
+    return method
+
+
+class PlainAlexNet(AlexNetEncoder):
+    def forward(self, x: Tensor) -> Tensor:
+        features: Tensor = self.layers(x)
+        return features.flatten(2).transpose(1, 2)
+
+
+class PlainResNet(ResNetEncoder):
+    def forward(self, x: Tensor, n_views: int = 1) -> Tensor:
+        x = max_pool2d(relu(self.stem_norm(self.stem(x))), 3, stride=2, padding=1)
+        for block in self.blocks:
+            assert isinstance(block, _Block)
+            out = block.convolutions[0](x)
+            for norm, convolution in zip(block.norms[:-1], block.convolutions[1:], strict=True):
+                out = convolution(relu(norm(out)))
+            out = block.norms[-1](out)
+            if block.shortcut is not None and block.shortcut_norm is not None:
+                x = block.shortcut_norm(block.shortcut(x))
+            x = relu(x + out)
+        return x.flatten(2).transpose(1, 2)
 
 
 def naive_loss(method: InfMasking, views: list[Inputs], epoch: int, max_epochs: int) -> Tensor:

@@ -19,7 +19,7 @@ from PIL import Image
 from tests.bench.step import seconds
 from tests.plain_views import normalised, plain_views
 from training.data import Augmenter, load, simclr
-from training.data.samples import IMAGENET, normalise
+from training.data.samples import IMAGENET
 from training.methods import Batch, When, build_method
 from training.optim import build_optimizer
 from training.spec import TrainSpec
@@ -52,10 +52,10 @@ def views_per_s(size: int, cache: Path) -> dict[str, float]:
     pixels = load(spec.dataset, cache).train.batch(torch.arange(BATCH))["image1"]
     pictures = [Image.fromarray(each.permute(1, 2, 0).numpy()) for each in pixels]
     mean, std = (np.array(each, np.float32) for each in IMAGENET)
-    what = simclr.drawn(pixels.float() / 255)
+    what = simclr.drawn(pixels)
 
     def ours() -> None:
-        normalise(simclr.applied(pixels.float() / 255, what), IMAGENET)
+        simclr.applied(pixels, what, IMAGENET)
 
     def plain() -> None:
         torch.from_numpy(np.stack([normalised(each, mean, std) for each in plain_views(pictures, what)]))
@@ -77,7 +77,7 @@ def on_gpu(pixels: torch.Tensor) -> float:
         if repeat == REPEATS:
             torch.cuda.synchronize()
             start = time.perf_counter()
-        normalise(simclr.view(batch.float() / 255), IMAGENET)
+        simclr.view(batch, IMAGENET)
     torch.cuda.synchronize()
     return REPEATS * len(batch) / (time.perf_counter() - start)
 

@@ -43,7 +43,7 @@ class Augmenter:
         self._strength = strength
         self._words = words_of(data.tokenizer) if data.tokenizer else None
         self._masked = masked_shares(spec.modalities, model or Model())
-        self._distort = light.view if isinstance(spec, Digits) else simclr.view
+        self._is_digits = isinstance(spec, Digits)
         self._modalities = {modality.name: modality for modality in spec.modalities}
         self._shares_coins = isinstance(spec, Registered) and spec.card.shared_coins
 
@@ -62,9 +62,12 @@ class Augmenter:
                 return self._changed(modality, items, coins)
 
     def _image(self, name: str, images: Tensor) -> Tensor:
-        pixels = measured(images)
-        view = random_resized_crop(pixels, 0.5) if self._strength == "crop" else self._distort(pixels)
-        return normalise(view, self._normalisation[name])
+        normalisation = self._normalisation[name]
+        if self._strength == "crop":
+            return normalise(random_resized_crop(measured(images), 0.5), normalisation)
+        if self._is_digits:
+            return normalise(light.view(measured(images)), normalisation)
+        return simclr.view(images, normalisation)
 
     def _changed(self, modality: Modality, items: Tensor, coins: _Coins) -> Tensor:
         normal = normalise(items, self._normalisation.get(modality.name))

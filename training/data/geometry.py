@@ -21,7 +21,7 @@ def uniform(low: float, high: float, shape: tuple[int, ...] | int, like: Tensor)
 
 def random_resized_crop(images: Tensor, min_area: float, flip: float = 0.0) -> Tensor:
     """One of the `windows` of each image, enlarged to the whole."""
-    return resample(images, windows(images, min_area, flip), padding="border")
+    return resample_windows(images, windows(images, min_area, flip))
 
 
 def windows(images: Tensor, min_area: float, flip: float = 0.0) -> Tensor:
@@ -55,6 +55,20 @@ def random_affine(images: Tensor, degrees: float, shift: float, scale: tuple[flo
 def resample(images: Tensor, maps: Tensor, padding: str) -> Tensor:
     grid = F.affine_grid(maps, list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode=padding, align_corners=False)
+
+
+def resample_windows(images: Tensor, maps: Tensor) -> Tensor:
+    """By maps that do not turn: what `resample` gives, with a grid that is made of a row and a column."""
+    n, _, height, width = images.shape
+    across, down = (
+        torch.arange(1 - size, size, 2, device=images.device) / size * maps[:, axis, axis, None]
+        + maps[:, axis, 2, None]
+        for axis, size in enumerate((width, height))
+    )
+    grid = torch.stack(
+        [across[:, None].expand(n, height, width), down[:, :, None].expand(n, height, width)], dim=-1
+    )
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 def _rows(*rows: list[Tensor]) -> Tensor:

@@ -113,16 +113,16 @@ def prepare(batch: Mapping[str, Tensor], data: Data) -> dict[str, Tensor]:
 
 def measured(items: Tensor) -> Tensor:
     """Pixels as numbers in [0, 1]; all else as it is."""
-    return items.float() / 255 if items.dtype == torch.uint8 else items
+    return items.float().div_(255) if items.dtype == torch.uint8 else items
 
 
-def normalise(items: Tensor, normalisation: Normalisation | None) -> Tensor:
+def normalise(items: Tensor, normalisation: Normalisation | None, out: Tensor | None = None) -> Tensor:
     """Images (B, C, H, W) to zero mean and unit deviation per channel, sequences (B, L, F) and tables (B, F) per
-    feature. Padding of a sequence stays zero."""
+    feature. Padding of a sequence stays zero. Written to `out` where it is given and there is something to do."""
     if normalisation is None:
         return items
     mean, std = (_broadcastable(values, items.ndim, items.device) for values in normalisation)
-    normal = (items - mean) / std
+    normal = torch.sub(items, mean, out=out).div_(std)
     return normal * is_there("sequence", items)[..., None] if items.ndim == 3 else normal
 
 

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.data.geometry import resample, uniform, windows
+from training.data.geometry import resample_windows, uniform, windows
+from training.data.samples import Normalisation, measured, normalise
 
 MIN_AREA, MIRROR = 0.08, 0.5
 JITTER, JITTERED = (0.4, 0.4, 0.4, 0.1), 0.8
@@ -24,10 +25,12 @@ BLUR, BLURRED = (0.1, 2.0), 0.5
 NOT_BLURRED = 1e-2
 """So narrow a kernel is exactly 1 in the middle and 0 elsewhere."""
 LUMA = (0.299, 0.587, 0.114)
-SEXTANTS = (5, 3, 1)
-"""Where red, green and blue begin to fade on the colour circle, in sixths of it."""
-CACHED_FLOATS = 1 << 18
+CACHED_FLOATS = 1 << 17
 """Images at once on a CPU: what fits into a core's cache is changed there many times before it returns to memory."""
+
+
+NEGLIGIBLE = 1e-7
+"""Of a kernel, what does not change a float32."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +58,9 @@ class Drawn:
         return Drawn(self.windows[some], jitter, self.grey[some], self.sigma[some])
 
 
-def view(images: Tensor) -> Tensor:
-    """(B, 3, H, H) in [0, 1]."""
-    return applied(images, drawn(images))
+def view(images: Tensor, normalisation: Normalisation | None = None) -> Tensor:
+    """(B, 3, H, H) of bytes, or of numbers in [0, 1]: float32, normalised if it is said how."""
+    return applied(images, drawn(images), normalisation)
 
 
 def drawn(images: Tensor) -> Drawn:
@@ -66,17 +69,25 @@ def drawn(images: Tensor) -> Drawn:
     )
 
 
-def applied(images: Tensor, what: Drawn) -> Tensor:
+def applied(images: Tensor, what: Drawn, normalisation: Normalisation | None = None) -> Tensor:
     if images.device.type != "cpu":
-        return _applied(images, what)
+        return _applied(images, what, normalisation)
     some = max(1, CACHED_FLOATS // images[0].numel())
-    parts = [slice(first, first + some) for first in range(0, len(images), some)]
-    return torch.cat([_applied(images[part], what.of(part)) for part in parts])
+    out = torch.empty(images.shape)
+    for first in range(0, len(images), some):
+        part = slice(first, first + some)
+        _applied(images[part], what.of(part), normalisation, out[part])
+    return out
 
 
-def _applied(images: Tensor, what: Drawn) -> Tensor:
-    cropped = resample(images, what.windows, padding="border")
-    return blurred(greyed(jittered(cropped, what.jitter), what.grey), what.sigma)
+def _applied(
+    images: Tensor, what: Drawn, normalisation: Normalisation | None, out: Tensor | None = None
+) -> Tensor:
+    cropped = resample_windows(measured(images), what.windows)
+    changed = blurred(greyed(jittered(cropped, what.jitter), what.grey), what.sigma)
+    if normalisation is None:
+        return changed if out is None else out.copy_(changed)
+    return normalise(changed, normalisation, out)
 
 
 def random_jitter(images: Tensor) -> Tensor:
@@ -93,38 +104,51 @@ def draw_jitter(images: Tensor) -> Jitter:
 
 
 def jittered(images: Tensor, jitter: Jitter) -> Tensor:
+    if (
+        images.device.type == "cpu" and not jitter.factors.any()
+    ):  # to look is free on a CPU, a device would be waited for
+        return images
     brightness, contrast, saturation, hue = jitter.factors.view(4, -1, 1, 1, 1)
     changes = (
         lambda x: x * (1 + brightness),
-        lambda x: torch.lerp(grey_of(x).mean((1, 2, 3), keepdim=True), x, 1 + contrast),
-        lambda x: torch.lerp(grey_of(x), x, 1 + saturation),
+        lambda x: _away(x, grey_of(x.mean((2, 3), keepdim=True)), contrast),
+        lambda x: _away(x, grey_of(x), saturation),
         lambda x: turned(x, hue[:, 0]),
     )
     for i in jitter.order:
-        images = changes[i](images)
-        if i != 3:  # a turn of the colour circle stays in range
-            images.clamp_(0, 1)
+        images = changes[i](images).clamp_(0, 1)
     return images
+
+
+def _away(images: Tensor, grey: Tensor, by: Tensor) -> Tensor:
+    """From the grey by this share of the distance (B, 1, 1, 1); nearer where it is negative."""
+    return (images * (1 + by)).sub_(grey * by)
 
 
 def turned(images: Tensor, hue: Tensor) -> Tensor:
     """By `hue` circles (B, 1, 1), with value and saturation as they are (HSV).
 
-    A channel is the value, less the chroma as far as the hue is from where that channel is full: k sextants after a
-    channel begins to fade, min(k, 4 − k, 1) of it are gone.
+    A channel is the value, less the chroma as far as the hue is from where that channel is full: nothing within a sixth of
+    the circle, all of it from two sixths on. How far a colour is from red follows from its three numbers without a look at
+    which is the greatest: in sixths and times the chroma, g + b − r + value − 2 · least.
     """
     red, green, blue = images.unbind(1)
-    value, least = images.amax(1), images.amin(1)
-    chroma = value - least
-    inverse = chroma.clamp_min(1e-8).reciprocal_()
-    of_red, of_green = (green - blue) * inverse, (blue - red).mul_(inverse).add_(2)
-    of_blue = (red - green).mul_(inverse).add_(4)
-    sextant = torch.where(red == value, of_red, torch.where(green == value, of_green, of_blue)).add_(6 * hue)
+    both = green + blue
+    value, least = (
+        torch.maximum(torch.maximum(green, blue), red),
+        torch.minimum(torch.minimum(green, blue), red),
+    )
+    chroma = (value - least).mul_(6)
+    from_red = both.sub_(red).add_(value).sub_(least, alpha=2)
+    circle = from_red.copysign_(green - blue).div_(chroma.clamp_min(1e-7)).add_(hue)
+    circle -= circle.round()  # red is at 0, green at a third, blue at minus a third
     out = torch.empty_like(images)
-    for channel, begins in enumerate(SEXTANTS):
-        k = (sextant + begins).remainder_(6)
-        faded = torch.minimum(k, 4 - k).clamp_(0, 1)
-        torch.addcmul(value, chroma, faded, value=-1, out=out[:, channel])
+    torch.addcmul(
+        value.add(chroma, alpha=1 / 6), chroma, circle.abs().clamp_(1 / 6, 2 / 6), value=-1, out=out[:, 0]
+    )
+    faded = value.sub_(chroma, alpha=2 / 6)
+    for channel, opposite in ((1, -1 / 6), (2, 1 / 6)):
+        torch.addcmul(faded, chroma, (circle - opposite).abs_().clamp_(1 / 6, 2 / 6), out=out[:, channel])
     return out
 
 
@@ -137,6 +161,8 @@ def draw_grey(images: Tensor) -> Tensor:
 
 
 def greyed(images: Tensor, grey: Tensor) -> Tensor:
+    if images.device.type == "cpu" and not grey.any():
+        return images
     return torch.where(grey.view(-1, 1, 1, 1), grey_of(images), images)
 
 
@@ -154,24 +180,43 @@ def blurred(images: Tensor, sigma: Tensor) -> Tensor:
     """Along each side by its own Gauss kernel, as wide as three of the greatest radii; an edge goes on as its last pixel."""
     if images.device.type != "cpu":
         return _blurred(images, sigma)
-    some = sigma > NOT_BLURRED  # to look is free on a CPU, and a device would be waited for
-    if not some.any():
-        return images
-    out = images.clone()
-    out[some] = _blurred(images[some], sigma[some])
-    return out
+    kernels = _kernels(images, sigma).tolist()
+    return torch.stack([
+        image if its <= NOT_BLURRED else _shifted_and_summed(_shifted_and_summed(image, kernel, 1), kernel, 2)
+        for image, kernel, its in zip(images, kernels, sigma.tolist(), strict=True)
+    ])  # fmt: skip
 
 
 def _blurred(images: Tensor, sigma: Tensor) -> Tensor:
-    reach = math.ceil(3 * BLUR[1] * images.shape[-1] / 224)
     n, channels, height, width = images.shape
-    place = torch.arange(-reach, reach + 1, device=images.device)
-    kernels = torch.softmax(-0.5 * (place / sigma[:, None]) ** 2, dim=1).to(images.dtype)  # (B, 2·reach + 1)
+    kernels = _kernels(images, sigma)
+    reach = kernels.shape[1] // 2
     padded = F.pad(images, (reach, reach, reach, reach), mode="replicate")
-    rows = padded.view(1, n * channels, height + 2 * reach, width + 2 * reach)
+    rows = padded.reshape(1, n * channels, height + 2 * reach, width + 2 * reach)
     along = kernels.repeat_interleave(channels, 0)[:, None]
     rows = F.conv2d(rows, along[..., None], groups=n * channels)
     return F.conv2d(rows, along[:, :, None], groups=n * channels).view_as(images)
+
+
+def _shifted_and_summed(image: Tensor, kernel: list[float], axis: int) -> Tensor:
+    """Convolved along an axis, faster on a CPU than as a convolution: as often as the kernel is wide, shifted and weighted."""
+    while len(kernel) > 1 and kernel[0] < NEGLIGIBLE:
+        kernel = kernel[1:-1]
+    reach = len(kernel) // 2
+    padding = (0, 0, reach, reach) if axis == 1 else (reach, reach, 0, 0)
+    padded = F.pad(image[None], padding, mode="replicate")[0]
+    size = image.shape[axis]
+    out = padded.narrow(axis, 0, size) * kernel[0]
+    for at in range(1, len(kernel)):
+        out.add_(padded.narrow(axis, at, size), alpha=kernel[at])
+    return out
+
+
+def _kernels(images: Tensor, sigma: Tensor) -> Tensor:
+    """Gauss kernels (B, 2 · reach + 1)."""
+    reach = math.ceil(3 * BLUR[1] * images.shape[-1] / 224)
+    place = torch.arange(-reach, reach + 1, device=images.device)
+    return torch.softmax(-0.5 * (place / sigma[:, None]) ** 2, dim=1).to(images.dtype)
 
 
 def grey_of(images: Tensor) -> Tensor:

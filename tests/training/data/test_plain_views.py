@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from colorsys import hsv_to_rgb, rgb_to_hsv
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,9 @@ from PIL import Image
 
 from tests.plain_views import plain_views
 from training.data import simclr
+from training.data.geometry import resample, resample_windows, windows
 from training.data.rendering import draw_scenes, render
+from training.data.samples import IMAGENET, normalise
 
 SCENES = [("pentagon", "zigzags", "orange"), ("star", "dots", "blue"), ("circle", "grid", "green")]
 
@@ -47,6 +51,32 @@ def test_a_view_is_the_same_whatever_is_computed_beside_it(pictures: torch.Tenso
         [simclr.applied(images[i : i + 1], what.of(slice(i, i + 1))) for i in range(len(images))]
     )
     assert torch.allclose(together, alone, atol=1e-6)
+
+
+def test_bytes_become_the_normalised_view_of_what_they_stand_for(pictures: torch.Tensor) -> None:
+    what = simclr.drawn(pictures)
+    views = simclr.applied(pictures, what, IMAGENET)
+    assert torch.allclose(views, normalise(simclr.applied(pictures.float() / 255, what), IMAGENET), atol=1e-5)
+
+
+def test_a_window_is_shown_as_any_map_would_show_it(pictures: torch.Tensor) -> None:
+    images = pictures.float() / 255
+    maps = windows(images, 0.08, 0.5)
+    assert torch.allclose(resample_windows(images, maps), resample(images, maps, "border"), atol=1e-4)
+
+
+def test_an_image_is_blurred_by_shifts_as_by_convolutions(pictures: torch.Tensor) -> None:
+    images = pictures.float() / 255
+    sigma = torch.linspace(0, 2 * 64 / 224, len(images)).clamp_min(simclr.NOT_BLURRED)
+    assert torch.allclose(simclr.blurred(images, sigma), simclr._blurred(images, sigma), atol=1e-6)
+
+
+def test_a_turn_of_the_colour_circle_is_one_of_the_hue(pictures: torch.Tensor) -> None:
+    colours = pictures[:, :, ::16, ::16].permute(0, 2, 3, 1).reshape(-1, 3).float() / 255
+    for hue in (-0.4, -0.1, 0.03, 0.5):
+        slow = [hsv_to_rgb((h + hue) % 1, s, v) for h, s, v in (rgb_to_hsv(*rgb) for rgb in colours.tolist())]
+        turned = simclr.turned(colours[..., None, None], torch.full((len(colours), 1, 1), hue))
+        assert torch.allclose(turned[..., 0, 0], torch.tensor(slow), atol=1e-5)
 
 
 def test_a_turn_of_the_colour_circle_keeps_value_and_chroma(pictures: torch.Tensor) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.naive_step import PlainResNet
 from training.modules.encoders import (
     AffectEncoder,
     AlexNetEncoder,
@@ -82,6 +83,51 @@ def test_a_resnet_sees_views_in_one_pass_as_in_one_pass_each(depth: int, n_views
         for out, net in ((fast, together), (slow, one_by_one))
     )
     assert all(torch.allclose(a, b, rtol=1e-7, atol=1e-8) for a, b in zip(mine, theirs, strict=True))
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+def test_a_resnet_that_keeps_less_learns_the_same(depth: int) -> None:
+    torch.manual_seed(0)
+    ours = ResNetEncoder(3, 16, depth).double()
+    for norm in ours.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            nn.init.uniform_(norm.weight)
+    plain = copy.deepcopy(ours)
+    plain.__class__ = PlainResNet
+    images = torch.randn(4, 3, 16, 16, dtype=torch.float64)
+    outs = [network(images) for network in (ours, plain)]
+    probe = torch.randn_like(outs[0])
+    gradients = [
+        torch.autograd.grad((out * probe).sum(), list(network.parameters()))
+        for out, network in zip(outs, (ours, plain), strict=True)
+    ]
+    assert torch.allclose(outs[0], outs[1], atol=1e-10)
+    assert all(torch.allclose(a, b, rtol=1e-7, atol=1e-8) for a, b in zip(*gradients, strict=True))
+    for (name, mine), theirs in zip(ours.state_dict().items(), plain.state_dict().values(), strict=True):
+        assert torch.allclose(mine, theirs, atol=1e-12), name
+
+
+def test_a_resnet_keeps_seven_tenths_of_what_torch_would_for_the_way_back() -> None:
+    ours = ResNetEncoder(3, 64, 18)
+    plain = copy.deepcopy(ours)
+    plain.__class__ = PlainResNet
+    images = torch.randn(2, 3, 64, 64)
+    weights = sum(each.nbytes for each in ours.parameters())
+    kept, plainly_kept = (kept_bytes(network, images) - weights for network in (ours, plain))
+    assert kept < 0.7 * plainly_kept
+
+
+def kept_bytes(network: nn.Module, x: Tensor) -> int:
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        out = network(x)
+    assert out.requires_grad
+    return sum(each.untyped_storage().nbytes() for each in kept.values())
 
 
 def test_a_resnet_embeds_a_sample_as_if_it_were_alone() -> None:
@@ -164,6 +210,23 @@ def test_a_gru_is_summed_up_by_the_last_step_that_is_there() -> None:
     x[0, 2:] = 0
     parts = encoder(x)
     assert torch.equal(summary(encoder, x), torch.stack([parts[0, 1], parts[1, 5]]))
+
+
+def test_the_affect_transformer_learns_as_torch_s_own_layers_do() -> None:
+    torch.manual_seed(0)
+    ours = AffectEncoder(20, layers=2, dropout=0.0, hidden=32).double()
+    theirs = copy.deepcopy(ours)
+    for layer in theirs.layers:
+        layer.__class__ = nn.TransformerEncoderLayer
+    x = padded(torch.randn(3, 5, 20, dtype=torch.float64), 2)
+    outs = [encoder(x) for encoder in (ours, theirs)]
+    probe = torch.randn_like(outs[0])
+    gradients = [
+        torch.autograd.grad((out * probe).sum(), list(encoder.parameters()))
+        for out, encoder in zip(outs, (ours, theirs), strict=True)
+    ]
+    assert torch.allclose(outs[0], outs[1], atol=1e-12)
+    assert all(torch.allclose(a, b, atol=1e-10) for a, b in zip(*gradients, strict=True))
 
 
 def test_the_affect_transformer_is_the_published_one() -> None:

@@ -10,7 +10,18 @@ from torch import Tensor, nn
 from training.modules.encoders.encoder import Encoder
 
 
-class ConvEncoder(Encoder):
+class _Convolutions(Encoder):
+    layers: nn.Sequential
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and x.device.type == "cpu":
+            # In this order of numbers convolutions and pooling are faster there.
+            x = x.contiguous(memory_format=torch.channels_last)
+        features: Tensor = self.layers(x)
+        return features.flatten(2).transpose(1, 2)
+
+
+class ConvEncoder(_Convolutions):
     """Three 3 × 3 convolutions for small images; as many of them halve the image as leave at least 4 × 4 parts."""
 
     grid: tuple[int, int]
@@ -27,12 +38,8 @@ class ConvEncoder(Encoder):
         self.width = width
         self.grid = grid_of(self.layers, channels, size)
 
-    def forward(self, x: Tensor) -> Tensor:
-        features: Tensor = self.layers(x)
-        return features.flatten(2).transpose(1, 2)
 
-
-class AlexNetEncoder(Encoder):
+class AlexNetEncoder(_Convolutions):
     """The convolutions of AlexNet in its one-GPU form (arXiv:1404.5997), from scratch: 224 pixels give 6 × 6 parts."""
 
     width = 256
@@ -48,10 +55,6 @@ class AlexNetEncoder(Encoder):
             nn.Conv2d(256, 256, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2),
         )  # fmt: skip
         self.grid = grid_of(self.layers, channels, size)
-
-    def forward(self, x: Tensor) -> Tensor:
-        features: Tensor = self.layers(x)
-        return features.flatten(2).transpose(1, 2)
 
 
 def grid_of(layers: nn.Module, channels: int, size: int) -> tuple[int, int]:

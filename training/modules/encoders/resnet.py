@@ -10,18 +10,10 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import max_pool2d, relu
+from torch.nn.functional import relu
 
+from training.modules.encoders.batch_norm import ViewBatchNorm, pooled, rectified_convolution
 from training.modules.encoders.encoder import Encoder
-
-
-class ViewBatchNorm(nn.BatchNorm2d):
-    """Batch-norm of V views that lie one after the other in the batch, (V · B, C, H, W): V batches to its statistics."""
-
-    def forward(self, x: Tensor, n_views: int = 1) -> Tensor:
-        if n_views == 1 or not self.training:
-            return super().forward(x)
-        return torch.cat([super(ViewBatchNorm, self).forward(view) for view in x.chunk(n_views)])
 
 
 class _Block(nn.Module):
@@ -37,11 +29,12 @@ class _Block(nn.Module):
         self.shortcut_norm = ViewBatchNorm(after) if changes else None
 
     def forward(self, x: Tensor, n_views: int) -> Tensor:
-        out = x
-        for i, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
-            out = norm(convolution(out), n_views)
-            if i < len(self.norms) - 1:
-                out = relu(out)
+        first, *others = self.convolutions
+        *norms, last = self.norms
+        out = first(x)
+        for norm, convolution in zip(norms, others, strict=True):
+            out = rectified_convolution(out, norm, convolution, n_views)  # type: ignore[arg-type]
+        out = last(out, n_views)
         if self.shortcut is not None and self.shortcut_norm is not None:
             x = self.shortcut_norm(self.shortcut(x), n_views)
         return relu(x + out)
@@ -104,7 +97,7 @@ class ResNetEncoder(Encoder):
         if n_views > 1 and x.device.type == "cpu":
             # On a CPU one pass saves nothing, and putting the views together again behind every norm costs.
             return torch.cat([self(view) for view in x.chunk(n_views)])
-        x = max_pool2d(relu(self.stem_norm(self.stem(x), n_views)), 3, stride=2, padding=1)
+        x = pooled(self.stem(x), self.stem_norm, n_views)
         for block in self.blocks:
             x = block(x, n_views)
         return x.flatten(2).transpose(1, 2)

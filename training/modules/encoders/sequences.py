@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from training.modules.encoders.encoder import Encoder
+from training.modules.feed_forward import feed_forward
 from training.modules.padding import is_there
 
 
@@ -19,6 +20,17 @@ class StepEncoder(Encoder):
 
     def there(self, x: Tensor, parts: Tensor) -> Tensor:
         return super().there(x, parts) if self.ignores_padding else is_there("sequence", x)
+
+
+class AffectLayer(nn.TransformerEncoderLayer):
+    """torch's own, but for how its feed-forward part is computed while it trains on a CPU."""
+
+    def _ff_block(self, x: Tensor) -> Tensor:
+        if not self.training or x.device.type != "cpu" or torch.compiler.is_compiling():
+            return super()._ff_block(x)
+        out = feed_forward(x.flatten(0, -2), self.linear1, self.linear2, self.dropout.p).view_as(x)
+        dropped: Tensor = self.dropout2(out)
+        return dropped
 
 
 class AffectEncoder(StepEncoder):
@@ -43,7 +55,7 @@ class AffectEncoder(StepEncoder):
         super().__init__(ignores_padding)
         self.projection = nn.Linear(features, self.width, bias=False)
         self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(self.width, heads, hidden, dropout, batch_first=True, norm_first=True)
+            AffectLayer(self.width, heads, hidden, dropout, batch_first=True, norm_first=True)
             for _ in range(layers)
         )
 
