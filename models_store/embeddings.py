@@ -4,6 +4,7 @@
     vectors-0.npy …        float32 (N, D): all samples' vectors of one subset of the modalities, to be searched in
     labels.npz             the place of each sample in its dataset, (N,), and its labels by task
     projection.json        two coordinates for some of the samples, to be drawn
+    seen.npz               small images and texts of samples that are in no file of a dataset, to be looked at
     manifest.json          written last: without it, there are no embeddings
 
 Samples stand split after split, in the order that the manifest names. N samples, D width.
@@ -22,6 +23,8 @@ from models_store.files import digest_of
 from models_store.store import StoreError
 
 MANIFEST, LABELS, PROJECTION = "manifest.json", "labels.npz", "projection.json"
+SEEN, SEEN_OF = "seen.npz", ".of"
+"""Of each modality the distinct items, and by the name with this behind it which of them each sample has."""
 MOST_MANIFEST_BYTES = 64 << 20
 SAMPLE = "sample"
 """The array of `LABELS` that holds places; those of labels are called after `LABEL`."""
@@ -101,6 +104,10 @@ class EmbeddingsManifest(_Frozen):
 
     def rows_of(self, split: str) -> SplitRows | None:
         return next((each for each in self.splits if each.split == split), None)
+
+    def split_of(self, row: int) -> SplitRows:
+        """Raises StopIteration for a row that there is not."""
+        return next(each for each in self.splits if each.start <= row < each.start + each.count)
 
     def subset(self, modalities: Sequence[str]) -> SubsetVectors | None:
         """In whichever order they are named."""

@@ -70,6 +70,14 @@ def page(session: Session, settings: Settings, name: str, asked: SamplesAsked) -
     return SamplePage(dataset=name, sha256=row.sha256 or "", split=asked.split, total=len(chosen), data=data)
 
 
+def of_one(settings: Settings, row: Dataset, item: int) -> dict[str, Shown]:
+    """What one sample looks like, by modality, whatever its split. Raises UnavailableError."""
+    folder = _folder(settings, row)
+    return _read(
+        lambda: {each.name: _shown(folder, row.name, each, item) for each in datasets.card_of(row).modalities}
+    )
+
+
 def image(session: Session, settings: Settings, name: str, item: int, modality: str) -> tuple[bytes, str]:
     """A PNG of the pixels as they are kept, and what it can be remembered by. Raises NotFoundError or UnavailableError."""
     row = _registered(session, name)

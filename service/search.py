@@ -85,7 +85,7 @@ async def search(resources: Resources, asked: SearchRequest) -> SearchAnswer:
 def _opened(resources: Resources, asked: SearchRequest) -> Place:
     with reading(resources.sessions) as session:
         found = embedded.index(session, resources.settings, asked.index)
-        dataset = _registered(session, found.manifest)
+        dataset = registered(session, found.manifest)
     manifest = found.manifest
     subset = manifest.subset(asked.modalities) if asked.modalities else manifest.subsets[0]
     if subset is None:
@@ -110,7 +110,8 @@ def _opened(resources: Resources, asked: SearchRequest) -> Place:
         raise embedded.damaged(found.job_id) from None
 
 
-def _registered(session: Session, manifest: EmbeddingsManifest) -> Dataset | None:
+def registered(session: Session, manifest: EmbeddingsManifest) -> Dataset | None:
+    """The dataset that was embedded, as long as some name means it."""
     sha256 = manifest.source.registered_sha256
     if sha256 is None:
         return None
@@ -208,21 +209,21 @@ def _answer(place: Place, asked: SearchRequest, query: Query, found: Found) -> S
 
 
 def _neighbour(place: Place, row: int, score: float) -> Neighbour:
-    split = next(each for each in place.manifest.splits if each.start <= row < each.start + each.count)
+    split = place.manifest.split_of(row)
     sample, labels = int(place.index.sample[row]), place.index.labels
     return Neighbour(
         score=score,
         row=row,
         sample=sample,
         split=split.split,
-        labels={task.task: _label(task, labels[task.task][row]) for task in place.manifest.tasks},
+        labels={task.task: label_named(task, labels[task.task][row]) for task in place.manifest.tasks},
         links=None
         if place.dataset is None
         else _links(place.dataset, split.split, row - split.start, sample),
     )
 
 
-def _label(task: LabelNames, label: Any) -> str | list[str] | list[float]:
+def label_named(task: LabelNames, label: Any) -> str | list[str] | list[float]:
     match task.type:
         case "class":
             return task.names[int(label)]

@@ -2,22 +2,53 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Depends
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import FileResponse
 
-from service import embedded, search
+from service import embedded, embedded_samples, search
+from service.api.images import png
 from service.auth import require
 from service.deps import ReadSession, ResourcesDep
+from service.schemas.embedded_samples import EmbeddedSamples, Points, RowsAsked
 from service.schemas.search import EmbeddingFiles, SearchAnswer, SearchRequest
 
 router = APIRouter(prefix="/v1", tags=["search"])
 read = Depends(require("read"))
+Row = Annotated[int, Path(ge=0, le=2**62)]
 
 
 @router.get("/jobs/{job_id}/embeddings", dependencies=[read])
 def embeddings_of_dataset(job_id: str, session: ReadSession, resources: ResourcesDep) -> EmbeddingFiles:
     """What an embed job has left: its files with their sizes and sha256, and what is in them."""
     return EmbeddingFiles.of(embedded.of_job(session, resources.settings, job_id))
+
+
+@router.get("/jobs/{job_id}/embeddings/points", dependencies=[read])
+def points_of_embeddings(job_id: str, session: ReadSession, resources: ResourcesDep) -> Points:
+    """The labels of the samples that `projection.json` has coordinates of, to colour a map by."""
+    return embedded_samples.points(embedded.of_job(session, resources.settings, job_id))
+
+
+@router.get("/jobs/{job_id}/embeddings/samples", dependencies=[read])
+def samples_of_embeddings(
+    job_id: str, session: ReadSession, resources: ResourcesDep, asked: Annotated[RowsAsked, Query()]
+) -> EmbeddedSamples:
+    """Samples that were embedded, with their labels and what they look like."""
+    found = embedded.of_job(session, resources.settings, job_id)
+    return embedded_samples.shown(session, resources.settings, found, asked.row)
+
+
+@router.get(
+    "/jobs/{job_id}/embeddings/samples/{row}/{modality}.png", dependencies=[read], response_class=Response
+)
+def image_of_embeddings(
+    job_id: str, row: Row, modality: str, session: ReadSession, resources: ResourcesDep, request: Request
+) -> Response:
+    """A sample's image, small, where no dataset has it: digits and Trifeatures are made anew by each training."""
+    found = embedded.of_job(session, resources.settings, job_id)
+    return png(request, *embedded_samples.image(found, row, modality))
 
 
 @router.get("/jobs/{job_id}/embeddings/{file}", dependencies=[read], response_class=FileResponse)

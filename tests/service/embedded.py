@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,17 @@ from training.run_dir import RunDir
 
 COUNT, TRAIN, DIM = 30, 20, 6
 NAMES = ("red", "green", "blue")
+PROJECTION = {
+    "seed": 0,
+    "rows": [3, 7, 25],
+    "subsets": {"image": {"pca": [[0, 1], [2, 3], [4, 5]], "explained": [0.5, 0.25]}},
+}
+SEEN = {
+    "image": np.arange(3 * 4 * 4, dtype=np.uint8).reshape(3, 4, 4),
+    "image.of": np.arange(COUNT) % 3,
+    "text": np.array(["a <b>word</b>", "two words"]),
+    "text.of": np.arange(COUNT) % 2,
+}  # fmt: skip
 
 
 def written(folder: Path, seed: int = 0, **source: Any) -> tuple[EmbeddingsManifest, str]:
@@ -34,6 +46,8 @@ def written(folder: Path, seed: int = 0, **source: Any) -> tuple[EmbeddingsManif
     }
     files = {
         "part-00000.npz": b"not looked at",
+        "projection.json": json.dumps(PROJECTION).encode(),
+        "seen.npz": _npz(SEEN),
         "labels.npz": _npz(labels),
         **{f"vectors-{turn}.npy": _npy(each) for turn, each in enumerate(vectors)},
     }

@@ -158,6 +158,8 @@ def test_the_files_are_listed_and_each_can_be_had_whole_or_in_part(place: Place)
     assert {each["name"] for each in listed["data"]} == {
         "part-00000.npz",
         "labels.npz",
+        "projection.json",
+        "seen.npz",
         "vectors-0.npy",
         "vectors-1.npy",
     }

@@ -22,6 +22,7 @@ from training import checkpoint
 from training.embed.parts import read_part, vector_column, write_part
 from training.embed.place import Part, Place, opened, parted, samples_of
 from training.embed.results import described, draw, gathered
+from training.embed.seen import keep_seen
 from training.errors import DataError
 from training.events import EmbeddingsKept
 from training.probe.features import embed_split
@@ -49,7 +50,7 @@ def work(run: Run) -> int:
         at += part.count
     vectors = gathered(place, parts)
     draw(place, vectors)
-    manifest = described(place, parts, vectors)
+    manifest = described(place, parts, vectors, keep_seen(place))
     sha256 = write_manifest(place.folder, manifest)
     run.tell(EmbeddingsKept(sha256=sha256, count=manifest.count, dim=manifest.dim))
     return place.count

@@ -32,7 +32,7 @@ from training import checkpoint
 from training.data.class_names import class_names
 from training.embed.parts import read_part, vector_column, write_part
 from training.embed.place import Part, Place
-from training.embed.projection import drawn, projected
+from training.embed.projection import MOST_POINTS, drawn, projected
 from training.errors import DataError
 from training.spec import Registered
 from training.spec.registration import numbered
@@ -76,17 +76,19 @@ def draw(place: Place, vectors: Vectors) -> None:
     if place.spec.projection == "none":
         return
     place.run.say("projecting to a plane")
-    rows = drawn(place.count, place.spec.seed)
     named = {"+".join(subset): each for subset, each in vectors.items()}
+    rows = drawn(place.count, place.spec.seed, MOST_POINTS[place.spec.projection] // len(named))
     points = projected(named, rows, place.spec.projection, place.spec.seed)
     write_atomically(place.folder / PROJECTION, json.dumps(points).encode())
 
 
-def described(place: Place, parts: Sequence[Part], vectors: Vectors) -> EmbeddingsManifest:
+def described(
+    place: Place, parts: Sequence[Part], vectors: Vectors, seen: Sequence[str]
+) -> EmbeddingsManifest:
     meta, dataset = place.found.meta, place.dataset
     files = [*(part.file(place.spec.format) for part in parts), LABELS]
     files += [vectors_file(place, subset) for subset in place.subsets]
-    files += [] if place.spec.projection == "none" else [PROJECTION]
+    files += [*seen, *([] if place.spec.projection == "none" else [PROJECTION])]
     return EmbeddingsManifest(
         file_format=place.spec.format,
         count=place.count,

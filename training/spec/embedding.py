@@ -51,8 +51,9 @@ class EmbedSpec(Spec):
     samples_per_part: Annotated[int, whole(1, 10_000_000)] = 16_384
     """A run that is interrupted or dies goes on after the last part that was whole."""
     format: Literal["npz", "parquet"] = "npz"
-    projection: Literal["none", "pca", "tsne"] = "pca"
-    """Two coordinates for at most 5,000 samples, to be drawn. `tsne` has those of `pca` besides, and takes a minute or two."""
+    projection: Literal["none", "pca", "tsne", "umap"] = "pca"
+    """Two coordinates, to be drawn: for at most 100,000 points by `pca`, 10,000 by `umap` and 5,000 by `tsne`, all subsets
+    counted. The last two have those of `pca` besides, and take a minute or two."""
     seed: Seed = 42
     """Draws the samples that are projected."""
     threads: Annotated[int, whole(1, 256)] | None = None

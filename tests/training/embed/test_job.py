@@ -18,6 +18,7 @@ from tests.training.probe.test_job import registered
 from tests.training.runs import FORKS, _become, done, environment_of, made, of_type, small
 from training import checkpoint
 from training.data import load_for
+from training.data.digits import NUMERALS
 from training.embed.parts import read_part
 from training.events import Done, EmbeddingsKept, Progress, Started
 from training.probe.features import embed_split
@@ -130,13 +131,29 @@ def test_points_to_draw_stand_beside_the_vectors(embedded: RunDir) -> None:
     points = json.loads((embedded.embeddings / "projection.json").read_bytes())
     assert list(points["subsets"]) == ["image", "text", "image+text"]
     assert len(points["rows"]) == len(points["subsets"]["text"]["pca"]) == 1797
+    assert {name: len(each) for name, each in points["together"]["pca"].items()} == dict.fromkeys(points["subsets"], 1797)  # fmt: skip
+
+
+def test_what_a_training_makes_anew_is_kept_to_be_looked_at(embedded: RunDir, trained: RunDir) -> None:
+    seen = np.load(embedded.embeddings / "seen.npz")
+    spec = checkpoint.choose(trained, "last").meta.spec
+    data = load_for(spec, trained.path.parent / "datasets")
+    for split, start in ((data.probe_train, 0), (data.probe_test, 1437)):
+        kept = split.batch(torch.arange(len(split)))
+        rows = slice(start, start + len(split))
+        assert np.array_equal(seen["image"][seen["image.of"][rows]], kept["image"][:, 0].numpy())
+        texts = seen["text"][seen["text.of"][rows]]
+        digits = split.labels["digit"].tolist()
+        assert all(NUMERALS[digit] in text for digit, text in zip(digits, texts, strict=True))
+    assert seen["image"].nbytes == 1797 * 64
+    assert len(seen["text"]) <= 2 * 60, "each sentence once a split"
 
 
 def test_parquet_has_the_same_numbers_and_a_split_can_be_left_out(trained: RunDir, embedded: RunDir) -> None:
     run = asked(trained, "table", format="parquet", splits=["test"], projection="none")
     assert done("embed", run) == 0
     found = manifest_of(run)
-    assert sorted(found.files) == ["labels.npz", "part-00000.parquet", "vectors-0.npy", "vectors-1.npy", "vectors-2.npy"]  # fmt: skip
+    assert sorted(found.files) == ["labels.npz", "part-00000.parquet", "seen.npz", "vectors-0.npy", "vectors-1.npy", "vectors-2.npy"]  # fmt: skip
     part = read_part(run.embeddings / "part-00000.parquet", "parquet")
     assert part is not None
     assert part["sample"].tolist() == list(range(1437, 1797)), "counted on from split to split"
@@ -225,6 +242,7 @@ def test_samples_of_registered_data_are_called_by_their_rows_and_keep_all_kinds_
         ("test", 100, 100),
     ]
     assert found.source.registered_sha256 == dataset.sha256
+    assert "seen.npz" not in found.files, "the service reads the dataset itself"
     assert {each.task: each.names for each in found.tasks}["kind"] == ("red", "green", "blue")
     labels = np.load(run.embeddings / "labels.npz")
     assert labels["sample"].tolist() == list(range(200, 400))

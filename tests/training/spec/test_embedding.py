@@ -38,7 +38,7 @@ def registered(*modalities: Modality, name: str = "mine", **samples: int) -> Reg
         ({"batch_size": 0}, "batch_size"),
         ({"samples_per_part": 0}, "samples_per_part"),
         ({"format": "csv"}, "format"),
-        ({"projection": "umap"}, "projection"),
+        ({"projection": "lda"}, "projection"),
         ({"dataset": {"name": "digits", "form": "videos"}}, "dataset"),
         ({"colour": "red"}, "colour"),
     ],
