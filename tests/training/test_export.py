@@ -35,7 +35,8 @@ PARTS = ("encoder-image", "encoder-text", "fusion")
 
 def exported(folder: Path, **changes: Any) -> RunDir:
     assert done("fit", made(folder / "model", small(epochs=1, **changes))) == 0
-    run_dir = made(folder / "export", ExportSpec(run="model", name="small"))
+    # After one epoch a probe hangs on differences that int8 rounds away.
+    run_dir = made(folder / "export", ExportSpec(run="model", name="small", max_score_drop=1))
     assert done("export", run_dir) == 0
     return run_dir
 
@@ -228,17 +229,25 @@ def test_graphs_tell_nothing_of_the_machine_they_were_made_on(captions: RunDir) 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("bound", "words"),
+    [
+        ({"min_cosine": 0.9999999, "max_score_drop": 1}, ["cosine", "less than 1", "smaller min_cosine"]),
+        ({}, ["macro_accuracy", "'digit' falls", "by more than 0.02", "larger max_score_drop"]),
+    ],
+)
 def test_a_precision_that_is_too_far_from_fp32_is_withheld_and_the_rest_is_published(
-    captions: RunDir,
+    captions: RunDir, bound: dict[str, float], words: list[str]
 ) -> None:
-    spec = ExportSpec(run="model", name="small", precisions=("int8", "fp16", "fp32"), min_cosine=0.9999999)
-    run_dir = made(captions.path.parent / "stricter", spec)
+    spec = ExportSpec.model_validate(
+        {"run": "model", "name": "small", "precisions": ["int8", "fp16", "fp32"], **bound}
+    )
+    run_dir = made(captions.path.parent / f"stricter-{words[0]}", spec)
     assert done("export", run_dir) == 0
     manifest = manifest_of(run_dir)
     assert "int8" not in manifest.precisions
     (reason,) = [each.reason for each in manifest.withheld if each.precision == "int8"]
-    assert "less than 1" in reason
-    assert "smaller min_cosine" in reason
+    assert all(each in reason for each in words)
     assert not list(run_dir.export.glob("*.int8.onnx"))
     assert any(f"int8 is withheld: {reason}" == each.text for each in of_type(run_dir, Message))
 

@@ -12,7 +12,6 @@ from onnx import ModelProto
 
 from models_store.durable import write_atomically
 from models_store.manifest import (
-    Closeness,
     Golden,
     Input,
     Manifest,
@@ -37,7 +36,7 @@ from training.export.held_out import HeldOut, golden_tolerance, held_out, write_
 from training.export.inputs import described, first
 from training.export.network import Network
 from training.export.parity import BATCH_SIZES, compare
-from training.export.quality import Probes, closeness, fit_probes, quality
+from training.export.quality import Probes, closeness, fit_probes, quality, too_far
 from training.export.variants import remove_variant, write_graph, write_variant
 from training.methods import Method
 from training.probe.job import restored
@@ -136,7 +135,7 @@ def measure(
         other = Network(folder, variant, inputs)
         here = other.vectors(held.inputs, held.subsets)
         near = closeness(vectors, here, held, probes)
-        reason = too_far(near, spec.min_cosine)
+        reason = too_far(near, spec.min_cosine, spec.max_score_drop)
         if reason is None:
             told = {"closeness": near, "golden_tolerance": golden_tolerance(vectors, here)}
             variants.append(variant.model_copy(update=told))
@@ -147,18 +146,6 @@ def measure(
             run.say(f"{precision} is withheld: {reason}", level="warning")
     golden = write_golden(folder, inputs, held, networks)
     return Measured(tuple(variants), tuple(withheld), golden, quality(vectors, held, probes))
-
-
-def too_far(near: Closeness | None, min_cosine: float) -> str | None:
-    """Why a precision cannot be published; None when it can."""
-    if near is None:
-        return "some held-out embeddings are not finite in it"
-    if near.min_cosine < min_cosine:
-        return (
-            f"a held-out embedding has a cosine of {near.min_cosine:.4f} to that of fp32, less than "
-            f"{min_cosine:g}; if that is acceptable, export again with a smaller min_cosine"
-        )
-    return None
 
 
 def source(spec: ExportSpec, found: checkpoint.Checkpoint) -> Source:

@@ -26,6 +26,8 @@ from training.spec import Task, TrainSpec
 MOST_FITTED_ON = 2_000
 FITTED = 0.8
 """Of these samples, while the penalty is chosen by the others."""
+ROUNDING = 1e-9
+"""Of a difference of two scores."""
 METRICS = {"class": "macro_accuracy", "multilabel": "f1_macro", "regression": "r2"}
 
 
@@ -122,4 +124,28 @@ def closeness(fp32: Vectors, here: Vectors, held: HeldOut, probes: Probes) -> Cl
             for task in before
             if task in after
         },
+    )
+
+
+def too_far(near: Closeness | None, min_cosine: float, max_score_drop: float) -> str | None:
+    """Why a precision cannot be published; None when it can.
+
+    Scores of either kind are better the greater they are. A probe whose score in fp32 is not above 0 knows nothing that it
+    could lose: an r² may fall from there without end, and say nothing.
+    """
+    if near is None:
+        return "some held-out embeddings are not finite in it"
+    if near.min_cosine < min_cosine:
+        return (
+            f"a held-out embedding has a cosine of {near.min_cosine:.4f} to that of fp32, less than "
+            f"{min_cosine:g}; if that is acceptable, export again with a smaller min_cosine"
+        )
+    drops = {task: each.fp32 - each.here for task, each in near.scores.items() if each.fp32 > 0}
+    worst = max(drops, key=lambda task: drops[task], default=None)
+    if worst is None or drops[worst] <= max_score_drop + ROUNDING:
+        return None
+    change = near.scores[worst]
+    return (
+        f"a probe's {change.metric} for the task {worst!r} falls from {change.fp32:.3f} in fp32 to {change.here:.3f}, by "
+        f"more than {max_score_drop:g}; if that is acceptable, export again with a larger max_score_drop"
     )

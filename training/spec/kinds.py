@@ -45,6 +45,9 @@ class ExportSpec(Spec):
     """What the model can be had in. Always in fp32; int8 is faster on a CPU, and fp16 on a GPU."""
     min_cosine: Annotated[float, Field(ge=0, le=1)] = 0.99
     """A precision in which any held-out embedding is less similar than this to that of fp32 is withheld."""
+    max_score_drop: Annotated[float, Field(ge=0, le=1)] = 0.02
+    """So is one in which a probe that was fitted on fp32 scores worse by more than this, on any task: where all embeddings
+    point nearly the same way, what tells them apart may be lost though their cosines are near 1."""
     threads: Annotated[int, whole(1, 256)] | None = None
 
     @field_validator("precisions")

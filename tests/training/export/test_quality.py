@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from models_store.manifest import Score
+from models_store.manifest import Closeness, Score, ScoreChange
 from training.export.held_out import HeldOut, cosines, golden_tolerance, spread
 from training.export.network import Vectors
-from training.export.quality import Probes, closeness, quality, targets
+from training.export.quality import Probes, closeness, quality, targets, too_far
 from training.probe.logistic import Linear
 from training.spec import Task
 
@@ -52,6 +52,38 @@ def test_a_precision_that_overflows_is_near_to_nothing() -> None:
     here = np.stack([FULL, FULL])
     here[0, 1, 0] = np.inf
     assert closeness(np.stack([FULL, FULL]), here, held(), LARGER) is None
+
+
+def near(cosine: float = 0.99996, **scores: tuple[float, float]) -> Closeness:
+    """`scores`: by task, in fp32 and here."""
+    changes = {
+        task: ScoreChange(metric="macro_accuracy", fp32=fp32, here=here)
+        for task, (fp32, here) in scores.items()
+    }
+    return Closeness(max_abs_diff=0.1, min_cosine=cosine, samples=4, scores=changes)
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (near(digit=(0.80, 0.66)), "macro_accuracy for the task 'digit' falls from 0.800 in fp32 to 0.660, by more than 0.02"),
+        (near(parity=(0.9, 0.8), digit=(0.80, 0.66)), "'digit'"),
+        (near(digit=(0.5, 0.479)), "larger max_score_drop"),
+        (near(0.98, digit=(0.8, 0.8)), "cosine of 0.9800"),
+        (None, "not finite"),
+        (near(digit=(0.80, 0.78)), None),
+        (near(digit=(0.66, 0.80)), None),
+        (near(size=(-0.5, -9.0)), None),
+        (near(), None),
+    ],
+)  # fmt: skip
+def test_a_precision_is_too_far_by_its_cosines_or_by_what_a_probe_loses(
+    found: Closeness | None, words: str | None
+) -> None:
+    """Cosines near 1 say little where all vectors point nearly the same way."""
+    reason = too_far(found, 0.99, 0.02)
+    assert (reason is None) is (words is None)
+    assert (words or "") in (reason or "")
 
 
 def test_a_task_whose_held_out_samples_do_not_differ_has_no_score() -> None:

@@ -10,7 +10,7 @@ from training.spec import ExportSpec
 
 def test_an_export_is_in_fp32_and_int8_unless_it_is_said_otherwise() -> None:
     spec = ExportSpec(run="model", name="small")
-    assert (spec.precisions, spec.min_cosine) == (("fp32", "int8"), 0.99)
+    assert (spec.precisions, spec.min_cosine, spec.max_score_drop) == (("fp32", "int8"), 0.99, 0.02)
 
 
 def test_fp32_comes_first_whatever_the_order() -> None:
