@@ -1,7 +1,8 @@
 """A table as people paste it: Markdown, LaTeX and CSV.
 
 In Markdown and LaTeX each line holds what one party ran of one method: first what was run here, then each published line.
-CSV has a line for each number. All names come from elsewhere and are escaped; a cell of CSV can be no formula.
+CSV has a line for each number. All names come from elsewhere: they are put into one line and escaped. A cell of CSV can be no
+formula, and comes back as it was when one apostrophe at its start is taken away.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ CSV_COLUMNS = (
     "group_sha256", "job_ids",
 )  # fmt: skip
 FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
-"""What spreadsheets take a text for a formula by."""
+"""What spreadsheets take a text for a formula by. In CSV an apostrophe keeps them from it, and stands before one of a text's own."""
 LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
-    "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "^": r"\textasciicircum{}", "`": r"\textasciigrave{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", '"': r"\textquotedbl{}", "±": r"$\pm$", "×": r"$\times$", "⁻⁴": r"$^{-4}$", "…": r"\ldots{}",
-    "↓": r"$\downarrow$", "–": "--",
+    "↓": r"$\downarrow$", "–": "--", "—": "---",
 }  # fmt: skip
 
 
@@ -178,10 +179,20 @@ class _Latex:
     marks: Mapping[Mark, str] = {"best": r"\textbf{{{}}}", "tied": r"\underline{{{}}}"}
 
     def escape(self, text: str) -> str:
-        return re.sub("⁻⁴|.", lambda found: LATEX.get(found[0], found[0]), _plain(text))
+        """Neighbours that would become a longer dash or a quote are kept apart by an empty group."""
+
+        def escaped(found: re.Match[str]) -> str:
+            shown = LATEX.get(found[0], found[0])
+            return f"{shown}{{}}" if found["apart"] else shown
+
+        return re.sub(r"⁻⁴|(?P<apart>[-–—](?=[-–—])|,(?=,)|'(?='))|.", escaped, _plain(text))
 
     def page(self, title: str, head: list[str], body: list[list[str]], said: list[str]) -> str:
-        rows = [f"{' & '.join(cells)} " + r"\\" for cells in (head, *body)]
+        # What stands before a row, `\\` or `\midrule`, would take a bracket or a star for its own.
+        rows = [
+            f"{'{}' if cells[0].startswith(('[', '*')) else ''}{' & '.join(cells)} " + r"\\"
+            for cells in (head, *body)
+        ]
         return "\n".join(
             [
                 *(f"% {each}" for each in (title, *said)),
@@ -262,13 +273,13 @@ def _in_unit(column: TableColumn, own: float | None) -> float | None:
 
 
 def guarded(fields: Mapping[str, object]) -> dict[str, object]:
-    """Numbers stay numbers; a text that a spreadsheet would compute starts with an apostrophe."""
+    """Numbers stay numbers; a text that a spreadsheet would compute gets an apostrophe, and so does one that starts with one."""
 
     def safe(value: object) -> object:
         if not isinstance(value, str):
             return value
         text = _plain(value)
-        return f"'{text}" if text.startswith(FORMULA) else text
+        return f"'{text}" if text.startswith((*FORMULA, "'")) else text
 
     return {name: safe(value) for name, value in fields.items()}
 

@@ -38,7 +38,8 @@ def query(asked: MetricsQuery, session: ReadSession) -> CurveList:
     curves = metrics.query(
         session, asked.job_ids, asked.names, asked.from_step, asked.to_step, asked.max_points
     )
-    return CurveList(data=[CurveOut(**vars(curve), sampled=curve.width > 1) for curve in curves])
+    unwanted: dict[str, list[float | None]] = {} if asked.extremes else {"low": [], "high": []}
+    return CurveList(data=[CurveOut(**vars(curve) | unwanted, sampled=curve.width > 1) for curve in curves])
 
 
 @router.get("/metrics/leaderboard")

@@ -71,7 +71,17 @@ class Columns:
 def of_points(rows: Sequence[Any]) -> Columns:
     """Rows of (series, step, value)."""
     _, steps, values = zip(*rows, strict=True)
-    step, value = _ints(steps), _floats(values)
+    return _of_columns(_ints(steps), _floats(values))
+
+
+def of_packed(steps: bytes, values: bytes) -> Columns:
+    """Numbers of 8 bytes, the greatest first, as PostgreSQL sends them; NaN for a value that was not finite."""
+    return _of_columns(
+        np.frombuffer(steps, ">i8").astype(np.int64), np.frombuffer(values, ">f8").astype(np.float64)
+    )
+
+
+def _of_columns(step: Ints, value: Floats) -> Columns:
     finite = ~np.isnan(value)
     return Columns(step, step, finite.astype(np.int64), np.where(finite, value, 0.0), value, value)
 

@@ -6,6 +6,7 @@ one statement, and merged by array operations.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -13,11 +14,12 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, literal, select
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import Session
 
 from service.errors import InvalidError, NotFoundError
-from service.metrics.merging import Columns, of_buckets, of_points
+from service.metrics.merging import Columns, of_buckets, of_packed, of_points
 from service.metrics.records import BUCKETS, POINTS, SERIES
 from service.metrics.tally import WIDTHS
 from service.schemas.metrics import MetricOut, PointOut
@@ -30,6 +32,22 @@ READ_AT_MOST = 100_000
 ANSWER_AT_MOST = 400_000
 """Rows of all curves together."""
 MAX_STEP = 2**63 - 1
+
+
+def _packed(column: Any) -> Any:
+    return func.string_agg(column, aggregate_order_by(literal(b""), POINTS.c.step))
+
+
+PACKED = (
+    select(
+        POINTS.c.series_id,
+        _packed(func.int8send(POINTS.c.step)),
+        _packed(func.float8send(func.coalesce(POINTS.c.value, math.nan))),
+    )
+    .group_by(POINTS.c.series_id)
+    .order_by(POINTS.c.series_id)
+)
+"""On PostgreSQL: a row for each series, with its columns as bytes. Read as rows of texts they take over twenty times the work."""
 
 
 @dataclass
@@ -173,10 +191,14 @@ def _overlapping(
 
 
 def _points(session: Session, series_ids: Iterable[int], steps: _Steps) -> Iterator[tuple[int, Columns]]:
-    within = select(POINTS.c.series_id, POINTS.c.step, POINTS.c.value)
-    within = within.where(POINTS.c.series_id.in_(list(series_ids)))
+    inside = [POINTS.c.series_id.in_(list(series_ids))]
     if steps.are_limited:
-        within = within.where(POINTS.c.step.between(steps.first, steps.last))
+        inside.append(POINTS.c.step.between(steps.first, steps.last))
+    if session.get_bind().dialect.name == "postgresql":
+        for series_id, packed_steps, packed_values in _tuples(session, PACKED.where(*inside)):
+            yield series_id, of_packed(packed_steps, packed_values)
+        return
+    within = select(POINTS.c.series_id, POINTS.c.step, POINTS.c.value).where(*inside)
     rows = _tuples(session, within.order_by(POINTS.c.series_id, POINTS.c.step))
     for series_id, mine in groupby(rows, itemgetter(0)):
         yield series_id, of_points(list(mine))

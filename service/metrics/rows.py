@@ -1,7 +1,7 @@
 """Many rows in one statement, which is what keeps up with a training that logs.
 
 SQLite's driver runs a statement for many rows without coming back for each; PostgreSQL takes a column as one array, and so
-any number of rows as one statement that it has planned before.
+any number of rows as one statement that it has planned before. Arrays are sent as bytes: as text they take five times the work.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _for_sqlite(table: Table, replace: bool) -> str:
 
 @cache
 def _for_postgres(table: Table, replace: bool) -> str:
-    arrays = ", ".join(f"%s::{column.type.compile(POSTGRES)}[]" for column in table.columns)
+    arrays = ", ".join(f"%b::{column.type.compile(POSTGRES)}[]" for column in table.columns)
     return f"{_into(table)} SELECT * FROM unnest({arrays}){_or_replace(table) if replace else ''}"
 
 

@@ -27,6 +27,8 @@ class MetricsQuery(BaseModel):
     """Included."""
     max_points: Annotated[int, Field(strict=True, ge=2, le=2000)] = 400
     """A longer curve is merged into at most this many rows."""
+    extremes: Annotated[bool, Field(strict=True)] = True
+    """Whether `low` and `high` are wanted; without them an answer is half as long."""
 
     @model_validator(mode="after")
     def _steps_are_in_order(self) -> Self:
@@ -55,6 +57,7 @@ class CurveOut(BaseModel):
     """The point or the mean; null where no value was finite."""
     low: list[float | None]
     high: list[float | None]
+    """Both empty where `extremes` are not wanted."""
 
 
 class CurveList(BaseModel):

@@ -311,6 +311,8 @@ def test_curves_of_several_jobs_come_by_job_and_name(client: TestClient, session
         "job_id": one, "name": "loss", "points_total": 2, "width": 1, "sampled": False,
         "step": [1, 2], "value": [1.0, None], "low": [1.0, None], "high": [1.0, None],
     }  # fmt: skip
+    without = client.post("/v1/metrics/query", json={"job_ids": [two, one], "extremes": False}).json()
+    assert without["data"] == [each | {"low": [], "high": []} for each in answer["data"]]
     answer = client.post(
         "/v1/metrics/query", json={"job_ids": [one], "names": ["probe/share", "none"]}
     ).json()

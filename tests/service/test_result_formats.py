@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from service.result_formats import FORMULA, as_csv, as_latex, as_markdown
+from service.result_formats import LATEX, _Latex, as_csv, as_latex, as_markdown
 from service.schemas.results import Published, Shown, TableCell, TableColumn, TableRow, TableView
 
 HOSTILE = [
     "=HYPERLINK(\"http://x\",\"y\")", "+1+1", "-2+3", "@SUM(A1)", "\t=1", " =1", "＝1", "a|b", "**bold** _it_", "<script>x</script>",
     "`code`", "[link](javascript:x)", r"\input{/etc/passwd}", "100 % & #1 $x$ a_b {c} ~ ^", "two\nlines\r\nof | text",
-    "\x1b[31mred\x1b[0m", 'quo"te, comma', "&lt;b&gt;", "![](http://x/y.png)", r"\| a", "…×10⁻⁴ ±",
+    "\x1b[31mred\x1b[0m", 'quo"te, comma', "&lt;b&gt;", "![](http://x/y.png)", r"\| a", "…×10⁻⁴ ±", "[2cm]", "*", "'=1", "''",
+    "a--b ?`c` ,,d,, e'' – —", "\u202eevil\u202c 🧨 لا \u200b", "ä" * 255, '"\n"', ";,\t|\r\n;",
 ]  # fmt: skip
+COMPUTED = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n")
+"""What a cell starts with that spreadsheets compute."""
+ANY_TEXT = st.text() | st.text("\\{}%&#_^~$<>|\"`'-–—,[]*=+@ab \n\t🧨لا\u202e", max_size=40)
 
 
 def view(name: str = "InfMasking", **columns: Any) -> TableView:
@@ -122,6 +129,38 @@ def test_latex_shows_hostile_names_as_they_are(name: str) -> None:
     assert r"\input" not in latex
     assert "\x1b" not in latex
     assert len([line for line in latex.splitlines() if not line.startswith("%")]) == 9
+    for row in rows:  # what ends a row, and what rules it off, takes a bracket or a star for its own
+        assert not row.startswith(("[", "*"))
+
+
+def plain(text: str) -> str:
+    return " ".join("".join(each if each.isprintable() else " " for each in text).split())
+
+
+@settings(deadline=None)  # whatever else the machine does
+@given(ANY_TEXT)
+def test_any_text_in_latex_is_that_text_and_nothing_else(text: str) -> None:
+    """Read as LaTeX reads it: groups balance, and what is left beside our own commands is no special character."""
+    back = {latex: character for character, latex in LATEX.items()} | {"{}": ""}
+    ours = re.compile("|".join(sorted(map(re.escape, back), key=len, reverse=True)))
+    latex = _Latex().escape(text)
+    assert not set(ours.sub("", latex)) & set("\\{}$&#_%^~`"), latex
+    assert ours.sub(lambda found: back[found[0]], latex) == plain(text)
+    groups = re.sub(r"\\[{}]", "", latex)
+    assert groups.count("{") == groups.count("}")
+    for ligature in ("--", ",,", "''", "?`", "!`"):
+        assert ligature not in ours.sub("·", latex)
+
+
+@settings(deadline=None)  # whatever else the machine does
+@given(ANY_TEXT)
+def test_any_text_in_csv_is_one_cell_that_computes_nothing_and_comes_back(text: str) -> None:
+    lines = list(csv.reader(io.StringIO(as_csv(view(text)))))
+    assert {len(line) for line in lines} == {len(lines[0])}
+    label = lines[0].index("label")
+    for line in lines[1:]:
+        assert not line[label].startswith(COMPUTED)
+        assert line[label].removeprefix("'") == plain(text)
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -130,11 +169,8 @@ def test_csv_holds_no_formula_and_comes_back_as_it_was(name: str) -> None:
     assert len(lines) == 3  # two cells, and a published number of the first
     ran, published, missing = lines
     for line in lines:
-        assert not any(
-            value.startswith((*FORMULA, "\t", "\r")) for value in line.values() if not _is_number(value)
-        )
-        plain = " ".join("".join(each if each.isprintable() else " " for each in name).split())
-        assert line["label"].removeprefix("'") == plain.removeprefix("'")
+        assert not any(value.startswith(COMPUTED) for value in line.values() if not _is_number(value))
+        assert line["label"].removeprefix("'") == plain(name)
     assert (float(ran["value"]), float(ran["std"]), int(ran["n"])) == (76.0, 2.0, 3)
     assert (float(ran["low"]), float(ran["high"]), float(ran["difference"])) == (71.0, 81.0, -1.0)
     assert (float(published["value"]), float(published["std"])) == (77.0, 4.22)
