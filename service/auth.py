@@ -10,14 +10,15 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from fastapi import FastAPI, Request
 from fastapi.routing import RouteContext, iter_route_contexts
-from sqlalchemy import func, select, update
+from sqlalchemy import event, func, select, update
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
@@ -33,6 +34,8 @@ LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]", "testserver"})
 PREFIX = "fbx"
 COOKIE = "fusebox_key"
 """Where a browser keeps its key: HttpOnly and SameSite=Strict, set by the dashboard's login page."""
+MOST_CHARS = 200
+"""Of a key."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,29 @@ class Principal:
     scopes: frozenset[str]
 
 
+@dataclass(frozen=True)
+class Granted:
+    """What a key that is good now opens, and until when."""
+
+    principal: Principal
+    expires_at: datetime | None
+
+
+class _Revoked:
+    """By this process."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._lock = threading.Lock()
+
+    def one_more(self, _: Session) -> None:
+        with self._lock:
+            self.count += 1
+
+
 LOCAL = Principal("local", frozenset(SCOPES))
 ANYBODY = Principal("anybody", frozenset())
+_revoked = _Revoked()
 
 
 class require:
@@ -62,7 +86,9 @@ class require:
         if _is_local(request, resources.settings):
             principal = LOCAL
         else:
-            principal = await run_in_threadpool(_principal, request, resources.settings, resources.sessions)
+            key = _sent(request)
+            keys = resources.keys
+            principal = keys.remembered(key) or await run_in_threadpool(keys.principal_of, key)
         if self.scope not in principal.scopes:
             raise ForbiddenError(
                 "scope_missing", f"this key lacks the scope '{self.scope}'; ask for a key that has it"
@@ -111,6 +137,7 @@ def revoke_key(session: Session, key_id: str) -> None:
     if row is None:
         raise NotFoundError.of("api_key", key_id, "list them with `fusebox keys list`")
     row.revoked_at = row.revoked_at or utc_now()
+    event.listen(session, "after_commit", _revoked.one_more, once=True)
 
 
 def _is_local(request: Request, settings: Settings) -> bool:
@@ -118,24 +145,30 @@ def _is_local(request: Request, settings: Settings) -> bool:
     return settings.listens_on_loopback and "authorization" not in request.headers
 
 
-def _principal(request: Request, settings: Settings, sessions: Sessions) -> Principal:
+def _sent(request: Request) -> str:
+    """The key. Raises UnauthorizedError where there is none."""
     header = request.headers.get("authorization")
     if header is not None:
         scheme, _, key = header.partition(" ")
-        return principal_of(key.strip() if scheme.lower() == "bearer" else "", sessions)
+        return key.strip() if scheme.lower() == "bearer" else ""
     cookie = request.cookies.get(COOKIE)
     if cookie is None:
         raise UnauthorizedError("no_api_key", "send an API key: 'Authorization: Bearer fbx_…'")
     # A browser sends the cookie along with whatever a page asks for, and says which page that was.
     if _changes(request) and not _same_origin(request):
         raise ForbiddenError("cross_origin", "a page of another site may not change anything here")
-    return principal_of(cookie, sessions)
+    return cookie
 
 
 def principal_of(key: str, sessions: Sessions) -> Principal:
     """Raises UnauthorizedError unless `key` is a valid API key."""
+    return granted(key, sessions).principal
+
+
+def granted(key: str, sessions: Sessions) -> Granted:
+    """The same, with the key's end."""
     parts = key.split("_", 2)
-    if len(parts) != 3 or parts[0] != PREFIX or len(key) > 200:
+    if len(parts) != 3 or parts[0] != PREFIX or len(key) > MOST_CHARS:
         raise UnauthorizedError("bad_api_key", "not an API key of this service; keys look like 'fbx_…'")
     return _known(sessions, parts[1], parts[2])
 
@@ -152,7 +185,12 @@ def assert_same_origin(request: Request) -> None:
         raise ForbiddenError("cross_origin", "this form may only be sent by this site's own page")
 
 
-def _known(sessions: Sessions, key_id: str, secret: str) -> Principal:
+def revocations() -> int:
+    """How many keys this process has revoked, as far as that is committed."""
+    return _revoked.count
+
+
+def _known(sessions: Sessions, key_id: str, secret: str) -> Granted:
     now = utc_now()
     with reading(sessions) as session:
         row = session.get(ApiKey, key_id) if key_id.isalnum() and key_id.isascii() else None
@@ -165,7 +203,7 @@ def _known(sessions: Sessions, key_id: str, secret: str) -> Principal:
     if row.last_used_at is None or now - row.last_used_at > timedelta(minutes=1):
         with transaction(sessions) as session:
             session.execute(update(ApiKey).where(ApiKey.id == row.id).values(last_used_at=now))
-    return Principal(f"key:{row.name}", frozenset(row.scopes))
+    return Granted(Principal(f"key:{row.name}", frozenset(row.scopes)), row.expires_at)
 
 
 def _check_host(request: Request, settings: Settings) -> None:

@@ -16,7 +16,7 @@ from service.heads import no_head
 from service.inference.engine import MAX_FAULTS, Found, InferenceEngine
 from service.inference.predict import Prediction, told_of
 from service.inference.prepare import Sample
-from service.inputs import assert_not_too_many, missing, origin, samples_of, seen, usage
+from service.inputs import assert_not_too_many, found_as_pinned, missing, origin, samples_of, seen, usage
 from service.schemas.heads import HeadFacts
 from service.schemas.predictions import PredictionRequest
 from service.settings import Settings
@@ -37,10 +37,10 @@ async def predict(engine: InferenceEngine, settings: Settings, request: Predicti
     """A PredictionList as JSON.
 
     Raises InvalidError naming every bad input or head that is not there, NotFoundError when the model has none at all,
-    and what finding a model raises.
+    ConflictError for another model than the pinned one, and what finding a model raises.
     """
     assert_not_too_many(request.inputs, "inputs", settings.max_inputs)
-    found = await engine.find(request.model)
+    found = await found_as_pinned(engine, request.model, request.model_digest, request.precision)
     asked = Asked(await heads_named(engine, found, request.probe, "/probe"), request.top)
     assert_told_at_once(asked, len(request.inputs))
     samples, vectors = await engine.embed(found, samples_of(request.inputs, found.manifest))

@@ -103,7 +103,7 @@ def invalid_spec(error: ValidationError, body: Any, prefix: str = "/spec") -> In
 
 def install(app: FastAPI) -> None:
     @app.exception_handler(FuseboxError)
-    def _ours(request: Request, error: FuseboxError) -> JSONResponse:
+    async def _ours(request: Request, error: FuseboxError) -> JSONResponse:
         return answer(request, error)
 
     @app.exception_handler(RequestValidationError)

@@ -12,6 +12,7 @@ from models_store.store import ModelStore
 from service.db import Sessions, make_engine, make_sessions
 from service.indexes import Indexes
 from service.inference.engine import InferenceEngine
+from service.keyring import Keyring
 from service.settings import Settings
 
 
@@ -30,6 +31,7 @@ class Resources:
     inference: InferenceEngine
     indexes: Indexes
     bell: Bell
+    keys: Keyring
     leaving: threading.Event = field(default_factory=threading.Event)
     """Set when the server is about to end, so that whatever would wait on ends too."""
 
@@ -38,4 +40,6 @@ def open_resources(settings: Settings, bell: Bell) -> Resources:
     engine = make_engine(settings.effective_database_url)
     store = ModelStore(settings.models_url)
     inference, indexes = InferenceEngine(store, settings), Indexes(settings.search_bytes)
-    return Resources(settings, engine, make_sessions(engine), store, inference, indexes, bell)
+    sessions = make_sessions(engine)
+    keys = Keyring(sessions, settings.api_key_cache_s)
+    return Resources(settings, engine, sessions, store, inference, indexes, bell, keys)

@@ -12,6 +12,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
+from service.origins import listed
+
 
 def _listed(value: Any) -> Any:
     """`a,b` and `["a", "b"]` alike."""
@@ -40,6 +42,18 @@ def _database(url: str) -> str:
     if parts.drivername == "sqlite" and parts.database in (None, "", ":memory:"):
         raise ValueError("SQLite needs a file that all processes share: sqlite:////folder/fusebox.db")
     return parts.render_as_string(hide_password=False)
+
+
+def _hosts(entries: tuple[str, ...]) -> tuple[str, ...]:
+    for entry in entries:
+        listed(entry)
+    return entries
+
+
+def _networks(entries: tuple[str, ...]) -> tuple[str, ...]:
+    for entry in entries:
+        ipaddress.ip_network(entry)
+    return entries
 
 
 def _redis(url: str) -> str:
@@ -71,6 +85,9 @@ class Settings(BaseSettings):
     allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
     """Host names under which a server that is not on loopback may be addressed, besides loopback's; empty: any."""
 
+    api_key_cache_s: float = Field(5, ge=0, le=60)
+    """For how long an API key that was good is taken for good without another look: so long does a revoked one work on."""
+
     worker_name: str = ""
     """Empty: host name and process id."""
     queues: Annotated[tuple[Literal["cpu", "gpu"], ...], NoDecode, BeforeValidator(_listed)] = Field(
@@ -89,6 +106,8 @@ class Settings(BaseSettings):
     """From asking a runner to stop until it is killed."""
     stall_s: float = Field(900, gt=0)
     """A runner that says nothing for this long is taken for hung and killed."""
+    runner_nice: int = Field(10, ge=0, le=19)
+    """By how much runners give way to what else computes on their machine, such as serving; 0: not at all."""
     quiet_s: float = Field(60, ge=0)
     """A worker that has had no job for this long makes the previews of the datasets that are always there."""
 
@@ -100,6 +119,16 @@ class Settings(BaseSettings):
     """Of one image when decoded."""
     max_image_side: int = Field(16_384, gt=0)
     """Width or height of an image in pixels."""
+    image_url_hosts: Annotated[
+        tuple[str, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_hosts)
+    ] = ()
+    """Hosts that images are fetched from: `images.example.com`, `images.example.com:8443`, `http://store.internal`. Empty: none."""
+    image_url_networks: Annotated[
+        tuple[str, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_networks)
+    ] = ()
+    """Networks besides the public internet that those hosts may be in, as `10.1.0.0/16`."""
+    image_url_s: float = Field(10, gt=0)
+    """From asking such a host until the image is there; then it is given up."""
     max_upload_bytes: int = Field(20 * 2**30, gt=0)
     """Of the files of one dataset that is uploaded."""
     max_uploads: int = Field(16, gt=0)
@@ -114,6 +143,8 @@ class Settings(BaseSettings):
     """Inputs that may wait; further ones are answered 429."""
     inference_queue_per_model: int = Field(768, gt=0)
     """Inputs for one model that may wait, so that those of others find room."""
+    inference_max_wait_s: float = Field(1, gt=0)
+    """How long inputs may be expected to wait for those before them; more are answered 429. For one model's, three quarters."""
     inference_deadline_s: float = Field(30, gt=0)
     """From a request's coming to its vectors; one that takes longer is answered 504, and its rest is not computed."""
     inference_stall_s: float = Field(60, gt=0)

@@ -15,7 +15,7 @@ from service.api.bodies import Unread, is_unread
 from service.auth import require
 from service.deps import ResourcesDep
 from service.inference.finish import Encoding
-from service.inference.timing import finished, timed
+from service.inference.timing import finished, patience_s, timed
 from service.schemas.embeddings import Digest, EmbeddingList, EmbeddingRequest, Finish, Reference
 from service.schemas.predictions import PredictedEmbeddingList
 
@@ -126,7 +126,7 @@ async def embeddings_of_samples(request: Request, resources: ResourcesDep, body:
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, bytes]) -> Response:
     """The answer, unless the client leaves before: then what is not computed yet will not be."""
-    with timed() as timing:
+    with timed(patience_s(request.headers.getlist("prefer"))) as timing:
         answer = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_gone(request))
     try:

@@ -63,7 +63,7 @@ def list_keys() -> None:
 
 @app.command()
 def revoke(key_id: Annotated[str, typer.Argument(metavar="ID", help="See `fusebox keys list`.")]) -> None:
-    """Revoke a key. It stops working at once."""
+    """Revoke a key. Servers that are running take it for up to FUSEBOX_API_KEY_CACHE_S longer, 5 seconds."""
     with database() as sessions, transaction(sessions) as session:
         auth.revoke_key(session, key_id)
     out.print("revoked")

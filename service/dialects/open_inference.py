@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import orjson
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from models_store.manifest import Manifest, Precision
 from models_store.store import ModelStore
@@ -16,7 +16,8 @@ from service.dialects.tensors import SIZE, described, samples_of_tensors
 from service.errors import InvalidError, MalformedError
 from service.inference.engine import InferenceEngine
 from service.inference.models import told_to_client
-from service.inputs import origin
+from service.inputs import found_as_pinned, origin
+from service.schemas.embeddings import Digest
 from service.schemas.open_inference import (
     InferAnswer,
     InferRequest,
@@ -29,9 +30,14 @@ from service.strict_input import check_json
 
 HEADER = "Inference-Header-Content-Length"
 """How many bytes of the body are JSON; tensors' own bytes follow."""
+PARAMETERS = "/parameters"
 
 
-PRECISION: TypeAdapter[Precision | None] = TypeAdapter(Precision | None)
+class Pinned(BaseModel):
+    """Parameters of a request that say which model is meant, and how it is to compute."""
+
+    model_digest: Digest | None = None
+    precision: Precision | None = None
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,8 @@ async def infer(
     engine: InferenceEngine, settings: Settings, which: str, request: InferRequest, tail: bytes
 ) -> Answer:
     """The fused embeddings as the graph gives them. Raises what embedding does."""
-    found = await engine.find(which, _precision(request))
+    pinned = _pinned(request)
+    found = await found_as_pinned(engine, which, pinned.model_digest, pinned.precision, PARAMETERS)
     is_binary = _is_binary(request, found.manifest)
     samples = samples_of_tensors(found, request.inputs, tail, settings.max_inputs)
     vectors = await engine.embed_prepared(found, samples, ["/inputs"] * len(samples))
@@ -106,13 +113,12 @@ def metadata(store: ModelStore, which: str) -> ModelMetadata:
     )
 
 
-def _precision(request: InferRequest) -> Precision | None:
-    """The parameter of that name. Raises InvalidError."""
+def _pinned(request: InferRequest) -> Pinned:
+    """Raises InvalidError. What other parameters mean is for others."""
     try:
-        return PRECISION.validate_python(request.parameters.get("precision"))
-    except ValidationError:
-        said = "precisions are fp32, int8 and fp16"
-        raise InvalidError.at("/parameters/precision", "literal_error", said) from None
+        return Pinned.model_validate(request.parameters)
+    except ValidationError as error:
+        raise problems.invalid(error.errors(include_url=False), request.parameters, PARAMETERS) from None
 
 
 def _is_binary(request: InferRequest, manifest: Manifest) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import UnavailableError
+from service.inference.costs import Ahead, Kind, kind
 from service.inference.crew import Crew, Worker
 from service.inference.meters import Meters
 from service.inference.prepare import Sample
@@ -32,8 +33,6 @@ Vector = NDArray[np.float32]
 
 MOST_ALONE = 3
 """Samples of a failed batch that may fail alone, one after the other, before the rest is given up."""
-NEWEST_WEIGHT = 0.2
-"""Of the last batch in the running mean of what a sample costs."""
 
 
 class Network(Protocol):
@@ -41,6 +40,9 @@ class Network(Protocol):
 
     @property
     def digest(self) -> str: ...
+
+    @property
+    def precision(self) -> str: ...
 
     def run(self, samples: Sequence[Sample]) -> NDArray[np.float32]: ...
 
@@ -68,6 +70,7 @@ class _Ticket:
 
     number: int
     network: Network
+    kind: Kind
     sample: Sample
     vector: Promise
 
@@ -109,18 +112,22 @@ class Batcher:
         self._stopped = False
         self._progress_at = time.monotonic()
         self._failure: tuple[str, float] | None = None
-        self._sample_s = 0.0
+        self._ahead = Ahead(threads)
         self.counts = Counts()
         self._crew: Crew[_Ticket] = Crew(threads, self._turn, self._bury)
 
     def submit(self, network: Network, samples: Sequence[Sample]) -> list[Promise]:
         """One promise each. Cancelling one before its turn comes takes it out of the queue."""
-        tickets = [_Ticket(next(self._numbers), network, sample, Promise()) for sample in samples]
+        tickets = [
+            _Ticket(next(self._numbers), network, kind(network, sample.arrays), sample, Promise())
+            for sample in samples
+        ]
         with self._changed:
             if self._stopped:
                 raise _stopping()
             queue = self._waiting.setdefault(id(network), {})
             queue.update((ticket.number, ticket) for ticket in tickets)
+            self._ahead.came(ticket.kind for ticket in tickets)
             self._changed.notify(-(-len(queue) // self._max_batch))
         for ticket in tickets:
             ticket.vector.add_done_callback(partial(self._leave, ticket))
@@ -151,9 +158,9 @@ class Batcher:
         since = min([*begun, *asked], default=None)
         return 0.0 if since is None else time.monotonic() - max(since, self._progress_at)
 
-    def takes_s(self, samples: int) -> float:
-        """How long so many will take, judging by the last batches; 0 before the first."""
-        return samples * self._sample_s / self._threads
+    def free_in_s(self, coming: Mapping[Kind, int]) -> float:
+        """As `Ahead.free_in_s`."""
+        return self._ahead.free_in_s(coming)
 
     def stop(self) -> None:
         """Ends after the batches that are being computed; whoever waits for a later one is told so."""
@@ -189,6 +196,7 @@ class Batcher:
         queue = self._waiting[place]
         while queue and len(batch) < self._max_batch:
             ticket = queue.pop(next(iter(queue)))
+            self._ahead.left(ticket.kind)
             if ticket.vector.set_running_or_notify_cancel():
                 batch.append(ticket)
             else:
@@ -208,6 +216,7 @@ class Batcher:
         with self._changed:
             queue = self._waiting.get(id(ticket.network), {})
             if queue.pop(ticket.number, None):
+                self._ahead.left(ticket.kind)
                 self.counts.dropped += 1
                 if not queue:
                     del self._waiting[id(ticket.network)]
@@ -238,11 +247,10 @@ class Batcher:
     def _compute(self, batch: Sequence[_Ticket]) -> None:
         """Books are kept before anybody is answered, who may look at them next."""
         began = time.monotonic()
-        vectors = batch[0].network.run([ticket.sample for ticket in batch])
+        with self._ahead.busy([ticket.kind for ticket in batch]):
+            vectors = batch[0].network.run([ticket.sample for ticket in batch])
         ended = time.monotonic()
         self._progress_at = ended
-        cost = (ended - began) / len(batch)
-        self._sample_s += (cost - self._sample_s) * (NEWEST_WEIGHT if self._sample_s else 1)
         self._meters.took("run", ended - began)
         self._meters.ran(ticket.sample.arrays for ticket in batch)
         for ticket in batch:

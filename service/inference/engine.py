@@ -10,7 +10,6 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -21,16 +20,18 @@ from models_store.heads import Head
 from models_store.manifest import Manifest, Precision, SequenceInput, TableInput
 from models_store.store import ModelStore
 from service.errors import DeadlineError, Fault, InvalidError, UnavailableError
+from service.inference.addresses import Addresses
 from service.inference.batcher import Batcher
 from service.inference.cache import Cache, Known
 from service.inference.heads import Heads
-from service.inference.keys import MOST_HASHED_AT_ONCE, Ready, input_key, keyed, outline, size
+from service.inference.keys import MOST_HASHED_AT_ONCE, Ready, input_key, outline, size
 from service.inference.meters import Meters
 from service.inference.models import Models
 from service.inference.predict import Prediction, predict
-from service.inference.prepare import Given, Sample, prepare
+from service.inference.prepare import Given, Sample
+from service.inference.preparing import Preparing
 from service.inference.redis_cache import RedisCache
-from service.inference.room import Room
+from service.inference.room import Bounds, Room
 from service.inference.served import Served, on_gpu
 from service.inference.serving_on import ServingOn
 from service.inference.timing import Timing, current
@@ -40,8 +41,6 @@ from service.settings import Settings
 
 MAX_BATCH_CPU, MAX_BATCH_GPU = 8, 32
 """On a CPU, larger batches are slower per sample: they no longer fit its cache."""
-MOST_PREPARED_AT_ONCE = 1_000
-"""Characters and numbers of inputs that are prepared in the event loop: sooner done than sent to a thread and back."""
 MAX_FAULTS = 100
 """Named in one answer."""
 
@@ -83,10 +82,13 @@ class InferenceEngine:
         self.models = Models(self._store, settings.max_models, self.tokens)
         self.references = ServingOn(self.models)
         self.heads = Heads(self._store)
+        self.addresses = Addresses(settings)
         self.batcher = Batcher(threads, MAX_BATCH_GPU if on_gpu() else MAX_BATCH_CPU, self.meters)
-        self.room = Room(
-            settings.inference_queue, settings.inference_queue_per_model, self.batcher.takes_s, self.meters
+        self._preparing = Preparing(max(2, threads), settings, self.meters)
+        bounds = Bounds(
+            settings.inference_queue, settings.inference_queue_per_model, settings.inference_max_wait_s
         )
+        self.room = Room(bounds, self.wait_s, self.meters)
         self.cache = Cache(settings.inference_cache_bytes)
         self._redis = (
             RedisCache(settings.redis_url, settings.inference_cache_redis_s)
@@ -94,8 +96,8 @@ class InferenceEngine:
             else None
         )
         self._vectors = Vectors(self.batcher, self.cache, self._redis, self.meters)
-        self._preparing = ThreadPoolExecutor(max(2, threads), "fusebox-prepare")
         self.meters.gauge("waiting", "Samples whose turn has not come.", lambda: self.batcher.waiting)
+        self.meters.gauge("wait_seconds", "What a sample that comes now would wait.", self.wait_s)
         self.meters.gauge("inside", "Inputs admitted and not yet answered.", lambda: self.room.inside)
         self.meters.gauge("models", "Models in memory.", lambda: len(self.models.loaded))
         self.meters.gauge("cache_bytes", "Held by the cache.", lambda: self.cache.held_bytes)
@@ -103,12 +105,16 @@ class InferenceEngine:
 
     def stop(self) -> None:
         """Whoever still waits is told that the server stops."""
-        self._preparing.shutdown(cancel_futures=True)
+        self._preparing.stop()
         self.batcher.stop()
         self.models.close()
         self.heads.close()
         if self._redis is not None:
             self._redis.close()
+
+    def wait_s(self) -> float:
+        """How long an input that comes now would wait until it is computed, if all goes on as it went lately."""
+        return self._preparing.left_s + self.batcher.free_in_s(self._preparing.coming)
 
     async def find(self, reference: str, precision: Precision | None = None) -> Found:
         """Raises NotFoundError for an unknown model, UnavailableError for one that cannot be used, InvalidError where it is
@@ -125,6 +131,7 @@ class InferenceEngine:
         """
         timing = current()
         async with self._in_time(timing, len(inputs)):
+            inputs = await self.addresses.fetched(found.manifest, inputs)
             keys = await self._input_keys(found, inputs)
             told = [self._vectors.recall(key) for key in keys]
             new = [row for row, each in enumerate(told) if each is None]
@@ -132,7 +139,7 @@ class InferenceEngine:
             timing.remembered += len(inputs) - len(new)
             self.meters.came_from("hit", len(inputs) - len(new))
             if new:
-                with self.room.taken(found.digest, len(new)):
+                with self.room.taken(found.digest, len(new), self._left_s(timing)):
                     given = [inputs[row] for row in new]
                     ready = await self._prepared(found, given, len(inputs), timing)
                     vectors = await self._computed(
@@ -151,7 +158,8 @@ class InferenceEngine:
         """Inputs ready for `embed_prepared` (B). Raises InvalidError naming every bad input, and OverloadedError."""
         timing = current()
         async with self._in_time(timing, len(inputs)):
-            with self.room.taken(found.digest, len(inputs)):
+            inputs = await self.addresses.fetched(found.manifest, inputs)
+            with self.room.taken(found.digest, len(inputs), self._left_s(timing)):
                 ready = await self._prepared(found, inputs, len(inputs), timing)
         return [each.sample for each in ready]
 
@@ -164,9 +172,8 @@ class InferenceEngine:
         """
         timing = current()
         async with self._in_time(timing, len(samples)):
-            with self.room.taken(found.digest, len(samples)):
-                loop = asyncio.get_running_loop()
-                ready = await loop.run_in_executor(self._preparing, _all_keyed, found, samples)
+            with self.room.taken(found.digest, len(samples), self._left_s(timing)):
+                ready = await self._preparing.of_samples(found.served, samples)
                 timing.inputs += len(samples)
                 vectors = await self._computed(found, ready, pointers, len(samples), timing)
         timing.ready_at = time.monotonic()
@@ -174,45 +181,26 @@ class InferenceEngine:
 
     async def predict(self, head: Head, vectors: NDArray[np.float32], top: int | None) -> list[Prediction]:
         """What a head says of embeddings (B, D) as the network gives them. Raises UnavailableError."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._preparing, predict, head, vectors, top)
+        return await self._preparing.call(lambda: predict(head, vectors, top))
 
     async def _input_keys(self, found: Found, inputs: Sequence[Given]) -> list[bytes | None]:
         if not self.cache.is_on:
             return [None] * len(inputs)
         if sum(map(size, inputs)) <= MOST_HASHED_AT_ONCE:
             return [input_key(found, given) for given in inputs]
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(
-            self._preparing, lambda: [input_key(found, given) for given in inputs]
-        )
+        return await self._preparing.call(lambda: [input_key(found, given) for given in inputs])
 
     async def _prepared(
         self, found: Found, inputs: Sequence[Given], total: int, timing: Timing
     ) -> list[Ready]:
         """total: inputs of the request, of which these are some."""
         began = time.monotonic()
-        if is_quick(found.manifest, inputs):
-            outcomes = [self._ready(found, given) for given in inputs]
-        else:
-            loop = asyncio.get_running_loop()
-            outcomes = await asyncio.gather(
-                *(loop.run_in_executor(self._preparing, self._ready, found, given) for given in inputs)
-            )
+        outcomes = await self._preparing.outcomes(found.served, inputs)
         timing.prepare_s += time.monotonic() - began
         bad = [each for each in outcomes if not isinstance(each, Ready)]
         if bad:
             raise _refusal([fault for faults in bad for fault in faults], len(bad), total)
         return [each for each in outcomes if isinstance(each, Ready)]
-
-    def _ready(self, found: Found, given: Given) -> Ready | list[Fault]:
-        began = time.monotonic()
-        sample = prepare(given, found.manifest, found.served.tokenizers, self._settings)
-        if not isinstance(sample, Sample):
-            return sample
-        ready = keyed(found, sample)
-        self.meters.took("prepare", time.monotonic() - began)
-        return ready
 
     async def _computed(
         self, found: Found, ready: Sequence[Ready], pointers: Sequence[str], total: int, timing: Timing
@@ -227,9 +215,8 @@ class InferenceEngine:
     @asynccontextmanager
     async def _in_time(self, timing: Timing, count: int) -> AsyncIterator[None]:
         """Raises DeadlineError once a request has taken too long; what has not begun by then is not computed."""
-        left = timing.began_at + self._settings.inference_deadline_s - time.monotonic()
         try:
-            async with asyncio.timeout(max(0, left)) as timer:
+            async with asyncio.timeout(max(0, self._left_s(timing))) as timer:
                 yield
         except TimeoutError:
             if not timer.expired():
@@ -237,24 +224,18 @@ class InferenceEngine:
             self.meters.refused("deadline", count)
             raise DeadlineError(
                 "deadline_exceeded",
-                f"not done within {self._settings.inference_deadline_s:g} s; send fewer inputs at once, or try again later",
+                f"not done within {self._patience_s(timing):g} s; send fewer inputs at once, or try again later",
             ) from None
         except asyncio.CancelledError:
             self.meters.refused("gone", count)
             raise
 
+    def _patience_s(self, timing: Timing) -> float:
+        """The service's, or that of the caller where it is less."""
+        return min(self._settings.inference_deadline_s, timing.patience_s)
 
-def is_quick(manifest: Manifest, inputs: Sequence[Given]) -> bool:
-    """Whether inputs have no image and are short."""
-    images = {each.name for each in manifest.inputs if each.kind == "image"}
-    return (
-        all(images.isdisjoint(given.values) for given in inputs)
-        and sum(map(size, inputs)) <= MOST_PREPARED_AT_ONCE
-    )
-
-
-def _all_keyed(found: Found, samples: Sequence[Sample]) -> list[Ready]:
-    return [keyed(found, sample) for sample in samples]
+    def _left_s(self, timing: Timing) -> float:
+        return timing.began_at + self._patience_s(timing) - time.monotonic()
 
 
 def _not_finite(

@@ -89,6 +89,8 @@ def _told(value: Value) -> tuple[bytes, bytes] | None:
     match value:
         case str():
             return b"text", _text(value)
+        case bytes():
+            return b"file", value
         case Packed():
             return b"packed", f"{value.shape}{value.base64}".encode("utf-8", "surrogatepass")
         case list():
@@ -105,7 +107,7 @@ def _told(value: Value) -> tuple[bytes, bytes] | None:
 
 def _size(value: Value) -> int:
     match value:
-        case str():
+        case str() | bytes():
             return len(value)
         case Packed():
             return len(value.base64)

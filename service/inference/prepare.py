@@ -30,8 +30,15 @@ class AssetRef:
     asset_id: str
 
 
-Value = str | AssetRef | Packed | list[Any]
-"""A text, a base64 or data-URI image; an asset; or numbers, packed or in lists."""
+@dataclass(frozen=True)
+class Unfetched:
+    """An address whose image could not be had, with what is wrong."""
+
+    error: FuseboxError
+
+
+Value = str | bytes | AssetRef | Unfetched | Packed | list[Any]
+"""A text, a base64 or data-URI image; an image's file; an asset; or numbers, packed or in lists."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +144,10 @@ def _text(value: Value, tokenizer: Tokenizer, settings: Settings) -> tuple[NDArr
 def _image(value: Value, wanted: ImageInput, settings: Settings) -> NDArray[Any]:
     if isinstance(value, AssetRef):
         image = asset_files.load(settings, value.asset_id)
+    elif isinstance(value, Unfetched):
+        raise value.error
+    elif isinstance(value, bytes):
+        image = images.decode(value, settings)
     elif isinstance(value, str):
         image = images.decode(_from_base64(value, settings.max_image_bytes), settings)
     else:
@@ -156,9 +167,10 @@ def _numbers(value: Value, wanted: SequenceInput | TableInput) -> list[Any] | Pa
 
 def _from_base64(text: str, max_bytes: int) -> bytes:
     """The bytes of `…` or `data:image/png;base64,…`."""
-    if text.startswith(("http://", "https://", "file:")):
+    if text[:8].lower().startswith(("http://", "https://", "file:")):
         raise InvalidError(
-            "address_not_fetched", "addresses are not fetched; send the image itself or POST it to /v1/assets"
+            "address_not_fetched",
+            "addresses are not fetched here; send the image itself or POST it to /v1/assets",
         )
     head, comma, tail = text.partition(",") if text.startswith("data:") else ("", "", text)
     if head and not (comma and head.endswith(";base64")):

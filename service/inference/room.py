@@ -1,4 +1,8 @@
-"""How many inputs may be inside the engine at once, in all and of one model, so that no queue grows without end."""
+"""What may be inside the engine at once, in seconds of work and in inputs, in all and of one model.
+
+A request that would have to wait too long for what came before it is refused at once, before it has cost anything. Its own
+length does not count: what comes alone is always admitted.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +10,29 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from service.errors import OverloadedError
 from service.inference.meters import Meters
 
 LONGEST_RETRY_S = 60
+SHARE_OF_ONE = 0.75
+"""Of the longest wait, what one model's inputs may make up, so that those of others find room."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    inputs: int
+    inputs_of_one: int
+    wait_s: float
 
 
 class Room:
-    """`takes_s` says how long so many inputs take. For use in one event loop."""
+    """`wait_s` says how long what comes now would wait. For use in one event loop."""
 
-    def __init__(self, most: int, most_of_one: int, takes_s: Callable[[int], float], meters: Meters) -> None:
-        self._most = most
-        self._most_of_one = most_of_one
-        self._takes_s = takes_s
+    def __init__(self, bounds: Bounds, wait_s: Callable[[], float], meters: Meters) -> None:
+        self._bounds = bounds
+        self._wait_s = wait_s
         self._meters = meters
         self._inside: Counter[str] = Counter()
         """Inputs admitted and not yet answered, by model."""
@@ -29,13 +42,24 @@ class Room:
         return self._inside.total()
 
     @contextmanager
-    def taken(self, digest: str, count: int) -> Iterator[None]:
-        """Raises OverloadedError. A request that is alone may exceed the bounds: it would be refused for ever otherwise."""
-        of_one, inside = self._inside[digest], self.inside
-        if of_one and of_one + count > self._most_of_one:
-            raise self._refused("model_overloaded", count, of_one, "inputs of this model")
-        if inside and inside + count > self._most:
-            raise self._refused("overloaded", count, inside, "inputs")
+    def taken(self, digest: str, count: int, patience_s: float = math.inf) -> Iterator[None]:
+        """Raises OverloadedError, also where the wait would use up the caller's patience."""
+        of_one, inside, wait_s = self._inside[digest], self.inside, 0.0
+        if inside:
+            wait_s = self._wait_s()
+            waiting = f"what came before takes {wait_s:.1f} s"
+            if of_one and wait_s * of_one / inside > SHARE_OF_ONE * self._bounds.wait_s:
+                raise self._refused(
+                    "model_overloaded", count, wait_s, f"{waiting}, most of it for this model"
+                )
+            if wait_s > min(self._bounds.wait_s, patience_s):
+                raise self._refused("overloaded", count, wait_s, waiting)
+        if of_one and of_one + count > self._bounds.inputs_of_one:
+            raise self._refused(
+                "model_overloaded", count, wait_s, f"{of_one} inputs of this model are waiting already"
+            )
+        if inside and inside + count > self._bounds.inputs:
+            raise self._refused("overloaded", count, wait_s, f"{inside} inputs are waiting already")
         self._inside[digest] += count
         try:
             yield
@@ -44,9 +68,7 @@ class Room:
             if not self._inside[digest]:
                 del self._inside[digest]
 
-    def _refused(self, code: str, count: int, inside: int, what: str) -> OverloadedError:
+    def _refused(self, code: str, count: int, wait_s: float, why: str) -> OverloadedError:
         self._meters.refused("overloaded" if code == "overloaded" else "model_overloaded", count)
-        soon = max(1, min(LONGEST_RETRY_S, math.ceil(self._takes_s(inside))))
-        return OverloadedError(
-            code, f"{inside} {what} are waiting already; try again in {soon} s", retry_after_s=soon
-        )
+        soon = max(1, min(LONGEST_RETRY_S, math.ceil(wait_s)))
+        return OverloadedError(code, f"{why}; try again in {soon} s", retry_after_s=soon)

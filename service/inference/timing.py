@@ -5,8 +5,10 @@ The API opens a Timing, the engine fills in the one that is open around it, and 
 
 from __future__ import annotations
 
+import math
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -19,6 +21,8 @@ class Timing:
     """Stages that inputs go through side by side count as long as the slowest of them. Seconds."""
 
     began_at: float = field(default_factory=time.monotonic)
+    patience_s: float = math.inf
+    """After which the caller will not wait any more, as it said."""
     prepare_s: float = 0
     queue_s: float = 0
     run_s: float = 0
@@ -43,13 +47,22 @@ class Timing:
         return ", ".join([*told, f"cache;desc={cache}"])
 
 
+WAIT = re.compile(r"""(?:^|,)\s*wait\s*=\s*"?(\d{1,9})"?\s*(?=[,;]|$)""", re.IGNORECASE)
+
+
+def patience_s(prefer: Sequence[str]) -> float:
+    """What `Prefer: wait=SECONDS` says (RFC 7240), of all such headers of a request; without end where none does."""
+    told = [int(seconds) for header in prefer for seconds in WAIT.findall(header)]
+    return told[0] if told else math.inf
+
+
 _open: ContextVar[Timing | None] = ContextVar("timing", default=None)
 
 
 @contextmanager
-def timed() -> Iterator[Timing]:
+def timed(patience_s: float = math.inf) -> Iterator[Timing]:
     """Tasks that are started inside of it fill in this Timing."""
-    timing = Timing()
+    timing = Timing(patience_s=patience_s)
     token = _open.set(timing)
     try:
         yield timing

@@ -25,7 +25,7 @@ class ImageUrl(_Part):
 class ImageUrlPart(_Part):
     type: Literal["image_url"]
     image_url: str | ImageUrl
-    """A data URI; other addresses are not fetched."""
+    """A data URI, or an address `https://…` where the service allows its host."""
 
 
 class ImageBase64Part(_Part):

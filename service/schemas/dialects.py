@@ -7,9 +7,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from models_store.manifest import Precision
 from service.schemas.contents import ContentIn
-from service.schemas.embeddings import MOST_INPUTS, Digest, Origin, Reference, Seen
+from service.schemas.embeddings import MOST_INPUTS, ModelAsked, Origin, Seen
 
 Dimension = Annotated[int, Field(strict=True, ge=1)] | None
 DType = Literal["float", "int8", "uint8", "binary", "ubinary"]
@@ -17,15 +16,7 @@ EmbeddingType = Literal["float", "int8", "uint8", "binary", "ubinary", "base64"]
 Few = Field(min_length=1, max_length=MOST_INPUTS)
 
 
-class _Asked(BaseModel):
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
-
-    model: Reference
-    """Name (its newest version), `name@version`, alias or digest."""
-    model_digest: Digest | None = None
-    """The model whose vectors you have already: should `model` mean another one by now, the answer is 409."""
-    precision: Precision = "fp32"
-    """In which the network computes, one of those that the model was exported in."""
+class _Asked(ModelAsked):
     input_type: Annotated[str, Field(max_length=60)] | None = None
     """Accepted and not looked at: a model embeds what is searched for and what is found alike."""
 
@@ -49,9 +40,9 @@ class CohereRequest(_Asked):
 
     texts: Annotated[list[str], Few] | None = None
     images: Annotated[list[str], Few] | None = None
-    """Data URIs."""
+    """Data URIs, or addresses where the service allows their hosts."""
     inputs: Annotated[list[ContentIn], Few] | None = None
-    embedding_types: Annotated[list[EmbeddingType], Field(min_length=1, max_length=6)] = ["float"]
+    embedding_types: Annotated[list[EmbeddingType], Field(min_length=1, max_length=6)] = Field(["float"])
     """All of them in one answer."""
     output_dimension: Dimension = None
     truncate: Literal["NONE", "END"] = "END"

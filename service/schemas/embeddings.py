@@ -121,8 +121,10 @@ InputIn = Annotated[
 ]
 
 
-class Asking(Finish):
-    """Of which model, and what besides the vectors."""
+class ModelAsked(BaseModel):
+    """Which model, and how it computes."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     model: Reference
     """Name (its newest version), `name@version`, alias or digest."""
@@ -130,6 +132,11 @@ class Asking(Finish):
     """The model whose vectors you have already: should `model` mean another one by now, the answer is 409."""
     precision: Precision = "fp32"
     """In which the network computes, one of those that the model was exported in. Compare vectors of one precision."""
+
+
+class Asking(Finish, ModelAsked):
+    """Of which model, and what besides the vectors."""
+
     heads: Annotated[list[Task], Field(min_length=1, max_length=MOST_TASKS)] | None = None
     """Tasks whose heads are asked as well, as POST /v1/predictions does."""
     top: Top = None
@@ -169,7 +176,7 @@ class EmbeddingRequest(Asking):
     inputs: Annotated[list[InputIn], Field(min_length=1, max_length=MOST_INPUTS)] | None = None
     """One object per sample: modality → text; image (base64, data URI or `{"asset": id}`); or numbers, of a sequence
     `[[…], …]`, of a table `[…]`, of both also `{"base64": …, "shape": …}`. Modalities may be left out where the model
-    allows it; one at least is needed. Or `{"content": [{"type": "text", "text": …}, {"type": "image_url", "image_url":
+    allows it; one at least is needed. Where the service allows its host, an image may be an address `https://…`. Or `{"content": [{"type": "text", "text": …}, {"type": "image_url", "image_url":
     "data:…"}]}` for models with one modality of each kind that is sent."""
     input: str | Annotated[list[str], Field(min_length=1, max_length=MOST_INPUTS)] | None = None
     """One text or several."""

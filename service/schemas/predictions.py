@@ -11,8 +11,8 @@ from service.schemas.embeddings import (
     EmbeddingList,
     EmbeddingOut,
     InputIn,
+    ModelAsked,
     Origin,
-    Reference,
     Seen,
     Top,
     Usage,
@@ -20,11 +20,7 @@ from service.schemas.embeddings import (
 from service.schemas.heads import MOST_TASKS, HeadFacts, Task
 
 
-class PredictionRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
-
-    model: Reference
-    """Name (its newest version), `name@version`, alias or digest."""
+class PredictionRequest(ModelAsked):
     probe: Task | Annotated[list[Task], Field(min_length=1, max_length=MOST_TASKS)] | None = None
     """The task of a head, or several; all that the model has by default."""
     inputs: Annotated[list[InputIn], Field(min_length=1, max_length=MOST_INPUTS)]

@@ -27,9 +27,12 @@ INHERITED_PREFIXES = (
 
 
 class Runner:
-    """Starts at once, its output appended to the run's log."""
+    """Starts at once, its output appended to the run's log.
 
-    def __init__(self, kind: Kind, run_dir: RunDir, datasets_dir: Path) -> None:
+    nice: by how much it gives way to whatever else the machine computes.
+    """
+
+    def __init__(self, kind: Kind, run_dir: RunDir, datasets_dir: Path, nice: int = 0) -> None:
         parent = str(os.getpid())
         # -P: what lies in the run directory is never imported.
         argv = [sys.executable, "-P", "-m", "training", WORKS[kind], str(run_dir.path)]
@@ -44,6 +47,7 @@ class Runner:
                 start_new_session=True,
             )
         self.pid = self._process.pid
+        step_back(self.pid, nice)
         self.started = started_at(self.pid) or 0.0
 
     def exit_code(self) -> int | None:
@@ -62,6 +66,20 @@ class Runner:
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, number)
+
+
+def step_back(pid: int, nice: int) -> None:
+    """A process that has just begun, and all that it will start: it computes in the time that others leave.
+
+    Where the kernel shares time out among sessions first (autogroup), a process's own niceness says nothing outside its
+    session, which therefore has one too.
+    """
+    if nice <= 0:
+        return
+    lower = min(19, os.getpriority(os.PRIO_PROCESS, 0) + nice)
+    with contextlib.suppress(OSError):  # it has ended already, or this kernel has no such groups
+        os.setpriority(os.PRIO_PROCESS, pid, lower)
+        Path(f"/proc/{pid}/autogroup").write_text(str(lower))
 
 
 def environment(datasets_dir: Path) -> dict[str, str]:

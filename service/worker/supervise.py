@@ -129,7 +129,8 @@ class Supervisor:
 
     def _work(self) -> Ending:
         try:
-            runner = Runner(self._kind, self._run_dir, self._settings.datasets_dir)
+            settings = self._settings
+            runner = Runner(self._kind, self._run_dir, settings.datasets_dir, settings.runner_nice)
         except OSError as error:
             return _disk(error)
         try:

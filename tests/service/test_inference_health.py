@@ -82,6 +82,7 @@ def test_what_the_engine_does_is_counted_by_stage_and_by_what_samples_have(clien
         'fusebox_inference_vectors_total{cache="miss"} 2.0',
         'fusebox_inference_vectors_total{cache="hit"} 2.0',
         "fusebox_inference_waiting 0.0",
+        "fusebox_inference_wait_seconds 0.0",
         "fusebox_inference_models 1.0",
     ):
         assert line in lines
@@ -100,6 +101,19 @@ def test_a_request_that_takes_too_long_is_told_so_and_not_computed(
     ahead.may_go_on.set()
     assert client.post("/v1/embeddings", json=REQUEST).status_code == 200
     assert 'fusebox_inference_refused_total{reason="deadline"} 2.0' in client.get("/metrics").text
+
+
+def test_a_request_that_says_how_long_it_waits_is_answered_by_then(
+    client: TestClient, batcher: Batcher
+) -> None:
+    ahead = Doubling()
+    batcher.submit(ahead, samples(1))
+    assert ahead.begun.wait(10)
+    answer = client.post("/v1/embeddings", json=REQUEST, headers={"Prefer": "wait=0"})
+    assert (answer.status_code, answer.json()["code"]) == (504, "deadline_exceeded")
+    assert "within 0 s" in answer.json()["detail"]
+    assert batcher.counts.dropped == 2
+    ahead.may_go_on.set()
 
 
 def test_an_engine_that_gets_nothing_done_is_not_ready_until_it_does(

@@ -140,6 +140,19 @@ def test_an_answer_says_what_its_heads_are_worth_and_where_they_come_from(
     assert (size["metric"], size["value"], size["ci95"]) == ("mse", 0.5, None)
 
 
+def test_the_model_may_be_pinned_and_its_precision_chosen(client: TestClient, model: str) -> None:
+    assert said(ask(client, SAMPLE, model_digest=model)) == said(ask(client, SAMPLE))
+    assert ask(client, SAMPLE, precision="fp32").json()["precision"] == "fp32"
+    other = ask(client, SAMPLE, model_digest="0" * 64)
+    assert problem(other) == (409, "model_digest_differs", ["/model_digest"])
+    assert model in other.json()["detail"]
+    int8 = ask(client, SAMPLE, precision="int8")
+    assert int8.status_code == 422
+    assert "not to be had in int8; ask for fp32" in int8.json()["detail"]
+    assert problem(ask(client, SAMPLE, model_digest="x"))[2] == ["/model_digest"]
+    assert problem(ask(client, SAMPLE, precision="int4"))[2] == ["/precision"]
+
+
 @pytest.mark.parametrize(
     ("probe", "tasks"), [("size", ["size"]), (["signs", "kind", "signs"], ["signs", "kind"])]
 )

@@ -63,6 +63,14 @@ def test_our_own_name_of_a_setting_wins_over_the_platforms(monkeypatch: pytest.M
         ("FUSEBOX_DATABASE_URL", "sqlite://", "a file that all processes share"),
         ("FUSEBOX_DATABASE_URL", "sqlite:///:memory:", "a file that all processes share"),
         ("FUSEBOX_REDIS_URL", "localhost:6379", "not a Redis URL"),
+        ("FUSEBOX_IMAGE_URL_HOSTS", "https://images.test/folder", "is no host; write images.example.com"),
+        ("FUSEBOX_IMAGE_URL_HOSTS", "*", "is no host"),
+        ("FUSEBOX_IMAGE_URL_HOSTS", "*.example.com", "is no host"),
+        ("FUSEBOX_IMAGE_URL_HOSTS", "user@images.test", "is no host"),
+        ("FUSEBOX_IMAGE_URL_HOSTS", "ftp://images.test", "is no host"),
+        ("FUSEBOX_IMAGE_URL_NETWORKS", "10.1.0.1/16", "has host bits set"),
+        ("FUSEBOX_IMAGE_URL_NETWORKS", "inside", "does not appear to be an IPv4 or IPv6 network"),
+        ("FUSEBOX_API_KEY_CACHE_S", "61", "less than or equal to 60"),
     ],
 )
 def test_a_wrong_setting_says_what_is_right(

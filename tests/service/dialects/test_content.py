@@ -169,6 +169,7 @@ def test_a_client_that_pins_another_model_is_told_both(service: TestClient) -> N
         lambda pin: service.get(FORM, params={"model": "captions", "text": TEXT, "model_digest": pin}),
         lambda pin: service.post(FORM, files=[(name, (None, value)) for name, value in {"model": "captions", "text": TEXT, "model_digest": pin}.items()]),
         lambda pin: service.post("/v2/embed", json={"model": "captions", "texts": [TEXT], "model_digest": pin}),
+        lambda pin: service.post("/v1/multimodalembeddings", json={"model": "captions", "inputs": [{"content": [text(TEXT)]}], "model_digest": pin}),
     ):  # fmt: skip
         assert send(digest).status_code == 200
         refused = send(other)

@@ -111,6 +111,26 @@ def test_tensors_as_json_give_the_graphs_own_answer(
     assert np.array_equal(fused(unlabelled), fused(answer))
 
 
+def test_parameters_pin_the_model_and_choose_the_precision(service: TestClient, tensors: Tensors) -> None:
+    digest = service.post(INFER, json=as_json(tensors)).json()["parameters"]["model_digest"]
+    for path in (INFER, "/v2/models/captions/infer"):
+        pinned = service.post(
+            path, json=as_json(tensors, parameters={"model_digest": digest, "precision": "int8"})
+        )
+        assert pinned.json()["parameters"]["precision"] == "int8"
+        assert not np.array_equal(fused(pinned), fused(service.post(path, json=as_json(tensors))))
+        other = service.post(path, json=as_json(tensors, parameters={"model_digest": "0" * 64}))
+        assert (other.status_code, other.json()["code"]) == (409, "model_digest_differs")
+        assert faults(other) == [("/parameters/model_digest", "model_digest_differs")]
+        assert digest in other.json()["error"]
+    for wrong in ({"precision": "int4"}, {"precision": 8}, {"model_digest": "x"}, {"model_digest": True}):
+        refused = service.post(INFER, json=as_json(tensors, parameters=wrong))
+        assert refused.status_code == 422
+        assert [pointer for pointer, _ in faults(refused)] == [f"/parameters/{next(iter(wrong))}"]
+    fp16 = service.post(INFER, json=as_json(tensors, parameters={"precision": "fp16"}))
+    assert "not to be had in fp16" in fp16.json()["error"]
+
+
 def test_tensors_as_bytes_give_the_same_as_bytes(
     service: TestClient, tensors: Tensors, expected: NDArray[np.float32]
 ) -> None:

@@ -14,6 +14,8 @@ from service.inference.prepare import Sample
 class Doubling:
     """A network that doubles a number. It starts its first batch when told, so that others can gather behind it."""
 
+    precision = "fp32"
+
     def __init__(self, digest: str = "doubling") -> None:
         self.digest = digest
         self.batches: list[list[float]] = []

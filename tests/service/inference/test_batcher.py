@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from service.errors import UnavailableError
 from service.inference.batcher import Batcher
+from service.inference.costs import kind
 from service.inference.prepare import Sample
 from tests.service.inference.networks import Doubling, samples
 
@@ -288,10 +289,12 @@ def test_work_that_comes_to_no_end_is_seen_and_so_is_its_end() -> None:
 def test_how_long_samples_will_take_is_learned_from_those_before() -> None:
     network = Doubling()
     with batcher(threads=2) as work:
-        assert work.takes_s(100) == 0
+        (one,) = {kind(network, sample.arrays) for sample in samples(1)}
+        assert work.free_in_s({one: 100}) == 0
         running = work.submit(network, samples(1))
         assert network.begun.wait(10)
         time.sleep(0.1)
         network.may_go_on.set()
         answers(running)
-        assert work.takes_s(10) >= 10 * 0.1 / 2
+        assert work.free_in_s({}) == 0
+        assert work.free_in_s({one: 10}) >= 10 * 0.1 / 2

@@ -54,7 +54,7 @@ class CountingStore(ModelStore):
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """These tests need no database."""
-    return Settings(data_dir=tmp_path, inference_threads=1)
+    return Settings(data_dir=tmp_path, inference_threads=1, inference_max_wait_s=60)
 
 
 @pytest.fixture

@@ -24,6 +24,9 @@ from service.inference.vectors import Vectors
 from tests.service.inference.networks import Doubling, sample
 from tests.service.inference.test_batcher import Failing
 
+ASKED = 100
+"""So many that waiting for each of them could not be taken for a slow machine."""
+
 
 class Place:
     """Vectors with what is behind them."""
@@ -193,7 +196,7 @@ class TestWithRedis:
             made.network.may_go_on.set()
             assert await made.ask(1, 2) == [2, 4]
             began = time.monotonic()
-            for number in range(3, 20):
+            for number in range(3, 3 + ASKED):
                 assert await made.ask(number) == [2 * number]
             return time.monotonic() - began
 
@@ -205,5 +208,5 @@ class TestWithRedis:
             with place(RedisCache(url, 60)) as made:
                 began = time.monotonic()
                 rest_s = asyncio.run(ask(made))
-                assert time.monotonic() - began < 10 * PATIENCE_S
-                assert rest_s < 5 * PATIENCE_S, "after it has failed it is not asked for a while"
+                assert time.monotonic() - began < ASKED * PATIENCE_S
+                assert rest_s < ASKED / 2 * PATIENCE_S, "after it has failed it is not asked for a while"
