@@ -8,7 +8,7 @@ ARGS ?=
 PARALLEL ?= --numprocesses 3 --dist loadfile --no-loadscope-reorder
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 
-.PHONY: help demo serve test test-all browser check bench bench-metrics bench-serving format clean
+.PHONY: help demo serve test test-all browser check bench bench-metrics bench-serving soak format clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
@@ -60,6 +60,9 @@ bench-metrics: .venv/dev.stamp  ## ten million points: curves, leaderboard, inge
 
 bench-serving: .venv/dev.stamp  ## embeddings over HTTP beside other servers of the same model, which it installs
 	@$(BIN)/python -m tests.bench serving
+
+soak: .venv/dev.stamp  ## ten minutes of good and bad requests, and serving beside a training
+	@$(BIN)/python -m tests.soak $(ARGS)
 
 clean:  ## remove the environment and everything the service stored here
 	rm -rf .venv var

@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 
-from tests.bench import digits, fusion, methods, metrics, probe, rendering, serving, step, views
+from tests.bench import digits, fusion, methods, metrics, pages, probe, rendering, serving, step, views
 
 BENCHES = {
     "fusion": fusion.measure,
@@ -18,6 +18,7 @@ BENCHES = {
     "digits": digits.measure,
     "methods": methods.measure,
     "metrics": metrics.measure,
+    "pages": pages.measure,
     "serving": serving.measure,
 }
 QUICK = ("fusion", "rendering")

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from playwright.sync_api import expect, sync_playwright
 
 from service.client import Client
 from service.up import LocalService
+from tests.browser.conftest import CHROMIUM
 from tests.deploy.compose import ROOT
 from tests.service.test_up import local
 
@@ -30,6 +32,7 @@ def pasted(text: str, url: str) -> str:
     assert blocks
     script = "".join(blocks).replace(f"F={SERVER}", f"F={url}").replace(".venv/bin/python", sys.executable)
     script = script.replace("$PWD/.venv/bin", str(Path(sys.executable).parent))
+    script = script.replace(".venv/bin/fusebox", str(Path(sys.executable).with_name("fusebox")))
     assert SERVER not in script
     assert ".venv/" not in script.replace(str(Path(sys.executable).parent), "")
     # An answer that is an error fails the script; each answer is a line.
@@ -37,10 +40,10 @@ def pasted(text: str, url: str) -> str:
 
 
 def done(script: str, folder: Path, url: str) -> str:
-    """What it printed, in `folder`, by people who have named their server."""
+    """What it printed, in `folder`, by people who have named their server and where its data are."""
     shell = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
-        cwd=folder, env={**os.environ, "FUSEBOX_SERVER": url},
+        cwd=folder, env={**os.environ, "FUSEBOX_SERVER": url, "FUSEBOX_DATA_DIR": str(folder / "data")},
         capture_output=True, text=True, timeout=500, check=False,
     )  # fmt: skip
     assert shell.returncode == 0, shell.stderr
@@ -54,8 +57,26 @@ def test_the_walk_through_the_nine_doors_can_be_pasted(tmp_path: Path) -> None:
         with Client(service.url) as client:
             assert {job["state"] for job in client.jobs()["data"]} == {"succeeded"}
             assert client.model("prod")["name"] == "digits"
-    last = json.loads(printed.splitlines()[-1])
-    assert len(last["data"][0]["embedding"]) == 8
+        if CHROMIUM.exists():
+            embedded_in_a_browser(f"{service.url}/models/digits", tmp_path / "seven.png")
+    *_, by_curl, by_openai = printed.splitlines()
+    assert len(json.loads(by_curl)["data"][0]["embedding"]) == len(json.loads(by_openai)) == 8
+
+
+def embedded_in_a_browser(page_url: str, picture: Path) -> None:
+    assert page_url.replace(page_url.partition("/models")[0], SERVER) in WALK
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto(page_url)
+        page.locator("#try-text").fill("a handwritten seven")
+        page.locator("#try-image").set_input_files(picture)
+        with page.expect_response("**/v1/embeddings") as answer:
+            page.get_by_role("button", name="Embed").click()
+        (embedded,) = answer.value.json()["data"]
+        assert embedded["modalities"] == ["image", "text"]
+        expect(page.locator("#answer")).to_contain_text("Missingnothing")
+        browser.close()
 
 
 @pytest.mark.slow

@@ -1,8 +1,11 @@
 """`make bench-serving`: embeddings over HTTP, ours against other people's servers of the same model, in one run.
 
 A vision transformer on 224-pixel images and a text transformer, fused; exported once. Every server has two workers of one
-thread each and gets the same bytes from the same load generator; they take turns, so that what else the machine does falls
-on all of them. Every answer is compared with the right vectors. Caches are off, but where a leg says otherwise.
+thread each, but the naive one, and gets the same bytes from the same load generator; they take turns, so that what else the
+machine does falls on all of them. Every answer is compared with the right vectors. Caches are off, but where a leg says
+otherwise. Ours refuses what would wait too long, as it does by default; its callers come again when they were told to.
+
+`BENCH_SECONDS` and `BENCH_REPEATS` make a shorter run, to see whether it gets to its end.
 """
 
 from __future__ import annotations
@@ -13,24 +16,31 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import traceback
+import urllib.request
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from models_store.store import ModelStore
-from tests.bench.serving import ceiling, payloads
+from tests.bench.serving import payloads
 from tests.bench.serving.anchors.model import Model
+from tests.bench.serving.ceiling import Ceiling
 from tests.bench.serving.servers import ROOT, Running, environment_of_anchors, running, servers
 from tests.training.runs import done, made
 from training.spec import ExportSpec, TrainSpec
 
 NAME = "pairs"
-WARM_S, SECONDS, REPEATS = 0.5, 2.0, 3
+SECONDS = float(os.environ.get("BENCH_SECONDS", "2"))
+REPEATS = int(os.environ.get("BENCH_REPEATS", "3"))
+WARM_S = SECONDS / 4
 LEGS = [("pair", 1), ("pair", 16), ("pair", 64), ("image", 16), ("text", 16), ("mixed", 64)]
 """Kind of request, callers."""
-BATCH_CALLERS, BATCH_SECONDS = 2, 8.0
+BATCH_CALLERS = 2
 SHARES = (0.5, 0.8, 1.2)
-"""Of what pairs at 16 callers came to, sent at a constant rate to ours and to the fastest of the others."""
+"""Of what pairs at 16 callers came to just before, sent at a constant rate to ours and to the fastest of the others."""
+RATE_REPEATS = 3
 WORST = 1e-4
 SPEC = {
     "dataset": {"name": "trifeatures", "form": "captions", "image_size": 224, "n_pairs": 64},
@@ -41,6 +51,7 @@ SPEC = {
 
 
 def measure() -> dict[str, float]:
+    """A part that fails is told on the way and counted in the end; the others are measured all the same."""
     python = environment_of_anchors(ROOT / "var" / "bench" / "anchors")
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
         folder = Path(temporary)
@@ -48,19 +59,38 @@ def measure() -> dict[str, float]:
         os.environ |= environment
         model, small, sent = Model(), Model("int8"), folder / "payloads.json"
         payloads.write(model, NAME, sent)
+        bodies = [each["body"] for each in json.loads(sent.read_text())["pair"]]
+        pairs, small_pairs = Ceiling(model, bodies), Ceiling(small, bodies)
         everyone = {
             each.name: stack.enter_context(running(each, environment, folder / f"{each.name}.log"))
             for each in servers(python)
         }
-        seen = [repeat(everyone, model, small, sent) for _ in range(REPEATS)]
-        found = {key: statistics.median(each[key] for each in seen) for key in seen[0]}
-        found |= ratios(seen)
-        found |= in_batches(everyone, sent)
-        found |= at_rates(everyone, sent, found["fusebox_pair_c16_per_s"])
-        found |= remembered(environment, folder, sent)
-        found["int8_min_cosine"] = least_cosine(model)
-        found |= {f"{name}_mib": one.memory_bytes / 2**20 for name, one in everyone.items()}
+        parts: list[Callable[[], dict[str, float]]] = [
+            lambda: repeated(everyone, pairs, small_pairs, sent),
+            lambda: beside_ceiling(everyone["fusebox"], pairs, sent),
+            lambda: at_rates(everyone, sent),
+            lambda: in_batches(everyone, sent),
+            lambda: remembered(environment, folder, sent),
+            lambda: {"int8_min_cosine": least_cosine(model)},
+            lambda: {f"{name}_mib": one.memory_bytes / 2**20 for name, one in everyone.items()},
+        ]
+        found: dict[str, float] = {"failed_parts": 0}
+        for part in parts:
+            try:
+                found |= part()
+            except Exception:  # noqa: BLE001  what the other parts find is worth ten minutes
+                traceback.print_exc()
+                found["failed_parts"] += 1
+            print(json.dumps(found), file=sys.stderr)
     return found
+
+
+def repeated(
+    everyone: dict[str, Running], pairs: Ceiling, small_pairs: Ceiling, sent: Path
+) -> dict[str, float]:
+    """Medians, and what is aimed at: the median of each within one repeat, as the machine's speed changes between them."""
+    seen = [repeat(everyone, pairs, small_pairs, sent) for _ in range(REPEATS)]
+    return {key: statistics.median(each[key] for each in seen) for key in seen[0]} | ratios(seen)
 
 
 def least_cosine(model: Model) -> float:
@@ -76,7 +106,7 @@ def published(folder: Path) -> dict[str, str]:
     os.environ.setdefault("FUSEBOX_DATASETS_DIR", str(folder / "datasets"))
     run = made(folder / "train", TrainSpec.model_validate(SPEC))
     assert done("fit", run) == 0, run.path
-    export = made(folder / "export", ExportSpec(run=run.path.name, name=NAME))
+    export = made(folder / "export", ExportSpec(run=run.path.name, name=NAME, max_score_drop=1))
     assert done("export", export) == 0, export.path
     data = folder / "data"
     store = ModelStore(str(data / "models"))
@@ -98,38 +128,76 @@ def published(folder: Path) -> dict[str, str]:
     return environment
 
 
-def repeat(everyone: dict[str, Running], model: Model, small: Model, sent: Path) -> dict[str, float]:
-    """Every leg once: rates, latencies, and CPU milliseconds per request, of each server; and what there is without one."""
-    found: dict[str, float] = {}
-    bodies = {kind: [each["body"] for each in all_] for kind, all_ in json.loads(sent.read_text()).items()}
-    for kind in ("pair", "image", "text"):
-        rates = ceiling.per_s(model, bodies[kind], SECONDS / 4)
-        found |= {f"ceiling_{kind}_{name}_per_s": rate for name, rate in rates.items()}
-    rates = ceiling.per_s(small, bodies["pair"], SECONDS / 4)
-    found |= {f"ceiling_int8_pair_{name}_per_s": rate for name, rate in rates.items()}
+def repeat(
+    everyone: dict[str, Running], pairs: Ceiling, small_pairs: Ceiling, sent: Path
+) -> dict[str, float]:
+    """Every leg once: rates, latencies, which share was refused, and CPU milliseconds per request, of each server."""
+    found: dict[str, float] = {
+        "ceiling_pair_run_per_s": pairs.run(SECONDS).per_s,
+        "ceiling_int8_pair_run_per_s": small_pairs.run(SECONDS).per_s,
+    }
     for kind, callers in LEGS:
         for name, one in everyone.items():
-            before = one.cpu_s
+            before, batches = one.cpu_s, batch_sums(one)
             seen = loaded(one, sent, kind, SECONDS, callers=callers)
             key = f"{name}_{kind}_c{callers}"
-            found |= {f"{key}_{each}": seen[each] for each in ("per_s", "p50_ms", "p99_ms")}
+            found |= {f"{key}_{each}": seen[each] for each in ("per_s", "p50_ms", "p99_ms", "refused")}
             found[f"{key}_cpu_ms"] = 1e3 * (one.cpu_s - before) / max(1, seen["answers"])
+            if name == "fusebox":
+                samples, count = (now - then for now, then in zip(batch_sums(one), batches, strict=True))
+                found[f"{key}_mean_batch"] = samples / max(1.0, count)
     return found
+
+
+def batch_sums(one: Running) -> tuple[float, float]:
+    """Samples and batches that our server has computed so far; of others nothing is known."""
+    if one.server.name != "fusebox":
+        return 0.0, 0.0
+    with urllib.request.urlopen(one.url.replace(one.server.path, "/metrics"), timeout=30) as answer:
+        lines = [
+            line.rsplit(" ", 1) for line in answer.read().decode().splitlines() if line and line[0] != "#"
+        ]
+    told = {name: float(value) for name, value in lines}
+    return told["fusebox_inference_batch_samples_sum"], told["fusebox_inference_batch_samples_count"]
+
+
+def beside_ceiling(ours: Running, pairs: Ceiling, sent: Path) -> dict[str, float]:
+    """Ours in turns with the same work without a server, within seconds of each other; medians of the repeats."""
+    seen = []
+    for _ in range(REPEATS):
+        alone_ms = pairs.latency_ms(SECONDS / 2)
+        single = loaded(ours, sent, "pair", SECONDS, callers=1)
+        alone_ms = (alone_ms + pairs.latency_ms(SECONDS / 2)) / 2
+        first, before = pairs.prepare_and_run(SECONDS), ours.cpu_s
+        many = loaded(ours, sent, "pair", SECONDS, callers=16)
+        cpu_ms = 1e3 * (ours.cpu_s - before) / max(1, many["answers"])
+        last = pairs.prepare_and_run(SECONDS)
+        seen.append(
+            {
+                "ceiling_c1_p50_ms": alone_ms,
+                "c1_p50_above_ceiling_ms": single["p50_ms"] - alone_ms,
+                "ceiling_pair_per_s": (first.per_s + last.per_s) / 2,
+                "pair_c16_of_ceiling": 2 * many["per_s"] / (first.per_s + last.per_s),
+                "pair_c16_cpu_of_ceiling": (first.cpu_ms + last.cpu_ms) / 2 / max(1e-9, cpu_ms),
+                "generator_cpu_ms": many["generator_cpu_ms"],
+            }
+        )
+    return {key: statistics.median(each[key] for each in seen) for key in seen[0]}
 
 
 def ratios(seen: list[dict[str, float]]) -> dict[str, float]:
     """What is aimed at, each within one repeat, as the machine's speed changes between them; the median."""
     wanted = {
         "pair_c16_over_mosec": ("fusebox_pair_c16_per_s", "mosec_pair_c16_per_s"),
-        "pair_c16_of_ceiling": ("fusebox_pair_c16_per_s", "ceiling_pair_prepare_and_run_per_s"),
-        "pair_c16_of_run_alone": ("fusebox_pair_c16_per_s", "ceiling_pair_run_per_s"),
         "pair_c16_cpu_over_mosec": ("fusebox_pair_c16_cpu_ms", "mosec_pair_c16_cpu_ms"),
         "int8_over_fp32": ("ceiling_int8_pair_run_per_s", "ceiling_pair_run_per_s"),
         "p99_c64_of_naive": ("fusebox_pair_c64_p99_ms", "naive_pair_c64_p99_ms"),
+        "p99_c64_of_plain": ("fusebox_pair_c64_p99_ms", "plain_pair_c64_p99_ms"),
+        "text_c16_over_mosec": ("fusebox_text_c16_per_s", "mosec_text_c16_per_s"),
         "mixed_c64_over_mosec": ("fusebox_mixed_c64_per_s", "mosec_mixed_c64_per_s"),
     }
     return {
-        name: statistics.median(each[ours] / each[theirs] for each in seen)
+        name: statistics.median(each[ours] / max(1e-9, each[theirs]) for each in seen)
         for name, (ours, theirs) in wanted.items()
     }
 
@@ -138,24 +206,27 @@ def in_batches(everyone: dict[str, Running], sent: Path) -> dict[str, float]:
     """Samples a second in requests of 32, of those servers that take such requests as one."""
     return {
         f"{name}_batch_samples_per_s": payloads.BATCH
-        * loaded(one, sent, "batch", BATCH_SECONDS, callers=BATCH_CALLERS)["per_s"]
+        * loaded(one, sent, "batch", 4 * SECONDS, callers=BATCH_CALLERS)["per_s"]
         for name, one in everyone.items()
     }
 
 
-def at_rates(everyone: dict[str, Running], sent: Path, capacity: float) -> dict[str, float]:
-    """Goodput and latencies under a constant rate of pairs, the same for both."""
-    told: dict[str, float] = {}
-    for name in ("fusebox", "mosec"):
+def at_rates(everyone: dict[str, Running], sent: Path) -> dict[str, float]:
+    """Answers within a second under a constant rate of pairs, as a share of what ours came to at 16 callers just before; the
+    same rate for both; medians of the repeats."""
+    seen: list[dict[str, float]] = []
+    for _ in range(RATE_REPEATS):
+        told: dict[str, float] = {}
         for share in SHARES:
-            seen = loaded(everyone[name], sent, "pair", 2 * SECONDS, per_s=share * capacity)
-            key = f"{name}_open_{round(100 * share)}"
-            told |= {
-                f"{key}_goodput": seen["goodput_per_s"] / capacity,
-                f"{key}_p50_ms": seen["p50_ms"],
-                f"{key}_p99_ms": seen["p99_ms"],
-            }
-    return told
+            peak = max(1.0, loaded(everyone["fusebox"], sent, "pair", SECONDS, callers=16)["per_s"])
+            for name in ("fusebox", "mosec"):
+                got = loaded(everyone[name], sent, "pair", 4 * SECONDS, per_s=share * peak)
+                key = f"{name}_open_{round(100 * share)}"
+                told |= {f"{key}_goodput": got["goodput_per_s"] / peak} | {
+                    f"{key}_{each}": got[each] for each in ("p50_ms", "p99_ms", "refused")
+                }
+        seen.append(told)
+    return {key: statistics.median(each[key] for each in seen) for key in seen[0]}
 
 
 def remembered(environment: dict[str, str], folder: Path, sent: Path) -> dict[str, float]:
@@ -184,8 +255,7 @@ def loaded(one: Running, sent: Path, kind: str, seconds: float, **load: float) -
     answer = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     seen: dict[str, Any] = json.loads(answer)
     print(f"  {one.server.name:9} {kind:6} {load}  {seen}", file=sys.stderr)
-    unexpected = seen["statuses"].keys() - ({"200", "429"} if "per_s" in load else {"200"})
-    if "callers" in load and (unexpected or not seen["statuses"]):
+    if one.server.name == "fusebox" and seen["statuses"].keys() - {"200", "429"}:
         raise RuntimeError(f"{one.server.name} answered {seen['statuses']}")
     if not seen["worst"] <= WORST:
         raise RuntimeError(f"{one.server.name} gave vectors that are {seen['worst']} off")

@@ -1,6 +1,7 @@
 """A load on an embedding server, as a process of its own: `python -m tests.bench.serving.load PLAN`, JSON in and out.
 
-Closed: so many callers, each sending its next request when it has its answer. Open: requests at a constant rate, whether or
+Closed: so many callers, each sending its next request when it has its answer, or, having been sent away, when it was told to
+come again. Open: requests at a constant rate, whether or
 not earlier ones were answered; a latency then counts from when the request was due. Every answer's vector is compared with
 the right one.
 """
@@ -49,16 +50,20 @@ class Load:
     def __post_init__(self) -> None:
         self.turns = count()
 
-    async def request(self, due: float) -> None:
+    async def request(self, due: float) -> float:
+        """Returns for how many seconds the caller was sent away."""
+        away_s = 0.0
         turn = next(self.turns) % len(self.bodies)
         try:
             async with self.session.post(self.url, data=self.bodies[turn]) as answer:
                 content, status = await answer.read(), str(answer.status)
+                away_s = float(answer.headers.get("Retry-After", 0))
         except (aiohttp.ClientError, TimeoutError) as error:
             content, status = b"", type(error).__name__
         at = time.perf_counter()
         off = worst(content, self.vectors[turn]) if status == "200" else 0.0
         self.answered.append(Answered(due, at, status, off))
+        return away_s
 
 
 def worst(content: bytes, expected: list[Any]) -> float:
@@ -71,7 +76,7 @@ def worst(content: bytes, expected: list[Any]) -> float:
 async def closed(load: Load, callers: int, until: float) -> None:
     async def caller() -> None:
         while (now := time.perf_counter()) < until:
-            await load.request(now)
+            await asyncio.sleep(await load.request(now))
 
     await asyncio.gather(*(caller() for _ in range(callers)))
 
@@ -99,7 +104,7 @@ async def measured(plan: dict[str, Any]) -> dict[str, Any]:
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(timeout=timeout, headers=headers, connector=connector) as session:
         load = Load(session, plan["url"], bodies, vectors)
-        first = time.perf_counter() + plan["warm_s"]
+        first, cpu_began = time.perf_counter() + plan["warm_s"], time.process_time()
         until = first + plan["seconds"]
         if "callers" in plan:
             await closed(load, plan["callers"], until)
@@ -110,6 +115,7 @@ async def measured(plan: dict[str, Any]) -> dict[str, Any]:
     return summary(counted, plan["seconds"]) | {
         "worst": max(each.off for each in load.answered),
         "answers": len(load.answered),
+        "generator_cpu_ms": 1e3 * (time.process_time() - cpu_began) / max(1, len(load.answered)),
     }
 
 
@@ -121,6 +127,7 @@ def summary(counted: list[Answered], seconds: float) -> dict[str, Any]:
         "goodput_per_s": int((times <= GOOD_S).sum()) / seconds,
         "p50_ms": float(np.percentile(times, 50)) * 1e3,
         "p99_ms": float(np.percentile(times, 99)) * 1e3,
+        "refused": sum(each.status != "200" for each in counted) / max(1, len(counted)),
         "statuses": dict(Counter(each.status for each in counted)),
     }
 

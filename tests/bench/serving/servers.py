@@ -30,7 +30,7 @@ SHARED = (
     "tokenizers",
 )
 """What loading and preparing need, at this project's versions."""
-START_S, STOP_S = 120, 10
+START_S, STOP_S = 300, 10
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ def servers(python: str) -> list[Server]:
     module = "tests.bench.serving.anchors"
     return [
         Server("fusebox", (sys.executable, "-m", "service.cli", "serve"), path="/v1/embeddings"),
-        Server("naive", (sys.executable, "-m", f"{module}.plain")),
+        Server("naive", (sys.executable, "-m", f"{module}.naive")),
+        Server("plain", (sys.executable, "-m", f"{module}.plain")),
         Server("mosec", (python, "-m", f"{module}.with_mosec", "--port", "{port}", "--address", "127.0.0.1")),
         Server("litserve", (python, "-m", f"{module}.with_litserve")),
         Server(

@@ -1,4 +1,4 @@
-"""FastAPI with a plain function: its thread pool, one session, no batches."""
+"""FastAPI with a plain function and the same sessions as the others, of one thread a run: its thread pool, no batches."""
 
 from __future__ import annotations
 
