@@ -1,4 +1,4 @@
-"""Jobs: submit, look, cancel, retry, clone, and what each has said."""
+"""Jobs: submit, look, name, cancel, retry, clone, and what each has said."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.sse import EventSourceResponse
 
-from service import idempotency, jobs, logs, requests, results, stream
+from service import idempotency, jobs, logs, naming, requests, results, stream
 from service.api.repeatable import Key, point_to
 from service.auth import Principal, require
 from service.deps import ReadSession, ResourcesDep, WriteSession
@@ -22,6 +22,7 @@ from service.schemas.jobs import (
     EventOut,
     EventPage,
     EventsAfter,
+    JobChanges,
     JobFilters,
     JobOut,
     JobPage,
@@ -77,6 +78,14 @@ def list_jobs(session: ReadSession, filters: Annotated[JobFilters, Query()]) -> 
 @router.get("/{job_id}", dependencies=[read])
 def get_job(job_id: str, session: ReadSession) -> JobOut:
     return jobs.told(session, [jobs.get(session, job_id)])[0]
+
+
+@router.patch("/{job_id}", dependencies=[Depends(require("submit"))])
+def change_job(job_id: str, asked: JobChanges, session: WriteSession) -> JobOut:
+    """Call a job otherwise: by another name, or with other tags. What it does stays as it is."""
+    job = jobs.locked(session, job_id)
+    naming.change(session, job, asked)
+    return jobs.told(session, [job])[0]
 
 
 @router.post(

@@ -1,4 +1,4 @@
-"""`fusebox jobs`: submit, list, watch, cancel and retry over HTTP."""
+"""`fusebox jobs`: submit, list, watch, tag, cancel and retry over HTTP."""
 
 from __future__ import annotations
 
@@ -118,6 +118,25 @@ def retry(job: JobId, server: Server = DEFAULT_SERVER, api_key: ApiKey = None) -
     """Queue a failed or cancelled job again; it goes on from its last checkpoint."""
     with connect(server, api_key) as client:
         out.print(client.retry(job)["state"])
+
+
+@app.command()
+def tag(
+    job: Annotated[list[str], typer.Argument(metavar="JOB…", help="Ids of jobs.")],
+    add: Annotated[list[str] | None, typer.Option(metavar="TAG", help="May be given several times.")] = None,
+    remove: Annotated[
+        list[str] | None, typer.Option(metavar="TAG", help="May be given several times.")
+    ] = None,
+    server: Server = DEFAULT_SERVER,
+    api_key: ApiKey = None,
+) -> None:
+    """Add tags to jobs, or remove them, and show which each has then. `fusebox jobs list --tag TAG` finds them."""
+    if not (add or remove):
+        raise ClientError("give --add TAG or --remove TAG")
+    with connect(server, api_key) as client:
+        for each in job:
+            changed_job = client.change_job(each, add_tags=add or [], remove_tags=remove or [])
+            out.print(f"{each}: {', '.join(changed_job['tags']) or 'no tags'}", highlight=False, markup=False)
 
 
 app.command(name="metrics")(curves.metrics)

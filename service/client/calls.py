@@ -57,6 +57,11 @@ def jobs(**filters: str | int) -> Call[Json]:
     return _json("GET", "/v1/jobs", params=filters)
 
 
+def change_job(job_id: str, **changes: str | list[str]) -> Call[Json]:
+    """Calls a job otherwise. `changes`: name, tags (all that it shall have), add_tags, remove_tags."""
+    return _json("PATCH", f"/v1/jobs/{_part(job_id)}", json=changes)
+
+
 def cancel(job_id: str) -> Call[Json]:
     return _json("POST", f"/v1/jobs/{_part(job_id)}/cancel")
 
@@ -224,7 +229,7 @@ def search(asked: Json) -> Call[Json]:
 
 
 def query_metrics(asked: Json) -> Call[Json]:
-    """Curves of jobs. `asked`: job_ids, names, from_step, to_step, max_points."""
+    """Curves of jobs. `asked`: job_ids, names, from_step, to_step, max_points, extremes."""
     return _json("POST", "/v1/metrics/query", json=asked)
 
 

@@ -46,6 +46,7 @@ class Client:
     submit = _sent(calls.submit)
     job = _sent(calls.job)
     jobs = _sent(calls.jobs)
+    change_job = _sent(calls.change_job)
     cancel = _sent(calls.cancel)
     retry = _sent(calls.retry)
     attempts = _sent(calls.attempts)

@@ -112,6 +112,19 @@ def model(request: Request, reader: Reader, name: str, session: ReadSession) -> 
     return _page(request, "model.html", reader, model=name)
 
 
+@pages.get("/embeddings")
+def embeddings_list(request: Request, reader: Reader) -> Response:
+    return _page(request, "embeddings.html", reader)
+
+
+@pages.get("/embeddings/{job_id}")
+def embedding(request: Request, reader: Reader, job_id: str, session: ReadSession) -> Response:
+    job = session.get(Job, job_id)
+    if job is None or job.kind != "embed":
+        raise NotFoundError.of("index", job_id[:60], "look for it in the list of embeddings")
+    return _page(request, "embedding.html", reader, job_id=job_id)
+
+
 @pages.get("/workers")
 def workers(request: Request, reader: Reader) -> Response:
     return _page(request, "workers.html", reader)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from service.paging import MAX_CHARS
 from service.tables import Job
@@ -17,8 +18,9 @@ State = Literal[
 JobKind = Literal[Kind, "external"]
 """What a job may be. Those of the kind `external` are run elsewhere and only told of here; no worker takes them."""
 Name = Annotated[str, Field(max_length=255)]
+MOST_TAGS = 20
 Tag = Annotated[str, Field(min_length=1, max_length=100)]
-Tags = Annotated[list[Tag], Field(max_length=20)]
+Tags = Annotated[list[Tag], Field(max_length=MOST_TAGS)]
 Priority = Annotated[int, Field(strict=True, ge=-100, le=100)]
 MaxAttempts = Annotated[int, Field(strict=True, ge=1, le=20)]
 
@@ -59,6 +61,36 @@ class CloneJob(_Asked):
     tags: Tags | None = None
     priority: Priority | None = None
     max_attempts: MaxAttempts | None = None
+
+
+class JobChanges(_Asked):
+    """What a job shall be called from now on; what is left out stays."""
+
+    name: Name | None = None
+    tags: Tags | None = None
+    """All that it shall have."""
+    add_tags: Tags = []
+    """Besides those that it has."""
+    remove_tags: Tags = []
+    """One that it does not have may be among them."""
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> Self:
+        if not self.model_fields_set:
+            raise PydanticCustomError("nothing_to_change", "give `name`, `tags`, `add_tags` or `remove_tags`")
+        if self.tags is not None and (self.add_tags or self.remove_tags):
+            raise PydanticCustomError(
+                "tags_and_changes",
+                "give all `tags`, or those to add and to remove, and not both",
+                {"loc": "tags"},
+            )
+        if both := set(self.add_tags) & set(self.remove_tags):
+            raise PydanticCustomError(
+                "added_and_removed",
+                "{tag} is to be added and to be removed",
+                {"tag": repr(min(both)), "loc": "remove_tags"},
+            )
+        return self
 
 
 class Options(_Asked):

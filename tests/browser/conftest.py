@@ -57,6 +57,7 @@ class Lived:
     """A service with a past."""
 
     url: str
+    service: LocalService
     training: Json
     probe: Json
     export: Json
@@ -78,7 +79,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
     with LocalService(settings) as service, Client(service.url) as client:
         past = a_past(client)
         eventually(lambda: client.dataset(dataset)["previews"], 60)
-        yield Lived(service.url, dataset=dataset, **past)
+        yield Lived(service.url, service, dataset=dataset, **past)
 
 
 def a_past(client: Client) -> dict[str, Json]:
@@ -209,7 +210,7 @@ def visiting(browser: Browser, url: str, *, width: int = 1440, scheme: str = "li
         color_scheme=scheme,  # type: ignore[arg-type]
         has_touch=width < 600,
     )
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(60_000)
     try:
         yield Visitor(context.new_page(), url)
     finally:

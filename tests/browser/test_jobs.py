@@ -52,7 +52,7 @@ def test_filters_stand_in_the_address_and_leave_only_what_was_asked_for(visitor:
     page.get_by_label("Kind").select_option("")
     page.get_by_label("Search").fill("B>FIRST</b")
     expect(page.locator("#jobs-table tbody tr")).to_have_count(1)
-    page.get_by_label("Tag").fill("nothing has it")
+    page.get_by_label("Tag", exact=True).fill("nothing has it")
     expect(page.locator("#jobs-empty")).to_have_text("No such jobs.")
     visitor.assert_content()
 
@@ -97,6 +97,49 @@ def test_many_are_cancelled_and_queued_again_at_once_and_nothing_moves_meanwhile
         client.cancel(first)
 
 
+def test_many_are_tagged_at_once_and_found_by_their_tag(visitor: Visitor, lived: Lived) -> None:
+    tag = f"<i>{HOSTILE[:80]}"
+    page = visitor.go("/jobs?kind=train")
+    of_both = [lived.training["name"], lived.other_seed["name"]]
+    for name in of_both:
+        page.get_by_label(f"Select {name}").check()
+    page.get_by_placeholder("a tag").fill(f" {tag} ")
+    page.keyboard.press("Enter")
+    expect(page.locator("#answer")).to_have_text(f"2 have the tag “{tag}” now.")
+    shown = page.locator("#jobs-table a.tag").filter(has_text=tag)
+    expect(shown).to_have_count(2)
+    shown.first.click()
+    expect(page.get_by_label("Tag", exact=True)).to_have_value(tag)
+    expect(page.locator("#jobs-table tbody tr")).to_have_count(2)
+    visitor.assert_accessible()
+    page.get_by_label("Select all jobs shown").check()
+    page.get_by_placeholder("a tag").fill(tag)
+    page.get_by_role("button", name="Remove tag").click()
+    expect(page.locator("#answer")).to_have_text(f"2 do not have the tag “{tag}” now.")
+    with Client(lived.url) as client:
+        assert client.job(lived.training["id"])["tags"] == ["first"]
+        assert client.jobs(tag=tag)["data"] == []
+
+
+def test_a_job_is_renamed_and_tagged_on_its_page(visitor: Visitor, lived: Lived) -> None:
+    job_id = lived.failed["id"]
+    page = visitor.go(f"/jobs/{job_id}")
+    page.get_by_text("Name and tags").click()
+    page.get_by_label("Name", exact=True).fill("too exact")
+    page.get_by_role("button", name="Rename").click()
+    expect(page.locator("#title")).to_have_text("too exact")
+    page.get_by_label("Tag", exact=True).fill("for later")
+    page.get_by_role("button", name="Add tag").click()
+    expect(page.locator("#named")).to_have_text("Its tags: for later.")
+    expect(page.locator("#facts a.tag")).to_have_attribute("href", "/jobs?tag=for+later")
+    visitor.assert_accessible()
+    page.get_by_role("button", name="Remove tag").click()
+    expect(page.locator("#named")).to_have_text("Its tags: none.")
+    page.get_by_label("Name", exact=True).fill("")
+    page.get_by_role("button", name="Rename").click()
+    expect(page.locator("#title")).to_have_text(job_id)
+
+
 def test_a_jobs_log_is_searched(visitor: Visitor, lived: Lived) -> None:
     page = visitor.go(f"/jobs/{lived.training['id']}")
     expect(page.locator("#log")).to_contain_text("succeeded")
@@ -111,7 +154,9 @@ def test_a_job_leads_to_what_has_come_from_it(visitor: Visitor, lived: Lived) ->
     page = visitor.go(f"/jobs/{lived.training['id']}")
     lineage = page.locator("#lineage")
     expect(lineage.get_by_role("link", name="lived@1")).to_have_attribute("href", "/models/lived")
-    expect(lineage.locator("li")).to_have_count(4)  # a probe, two exports, a model
+    expect(lineage.locator("li").filter(has_not_text="embed")).to_have_count(
+        4
+    )  # a probe, two exports, a model
     expect(page.get_by_role("link", name="Compare its 2 seeds")).to_be_visible()
     expect(page.locator("#attempts tbody tr")).to_have_count(1)
 
@@ -183,6 +228,7 @@ def test_a_key_that_may_only_read_is_offered_nothing_it_may_not(browser: Browser
         page.get_by_role("button", name="Sign in").click()
         page = visitor.go("/jobs")
         expect(page.locator("#jobs-empty")).to_contain_text("No jobs yet.")
+        expect(page.get_by_placeholder("a tag")).to_be_hidden()
         page = visitor.go("/replications")
         expect(page.locator("#replications-empty")).to_contain_text("None yet.")
         expect(page.get_by_role("heading", name="Replicate a table")).to_be_hidden()

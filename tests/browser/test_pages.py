@@ -186,6 +186,7 @@ def test_a_table_that_is_not_there_says_so_as_a_page(visitor: Visitor) -> None:
 
 def test_a_training_shows_its_curves_checkpoints_scores_and_log(visitor: Visitor, lived: Lived) -> None:
     page = visitor.go(f"/jobs/{lived.training['id']}")
+    page.locator("#curves").scroll_into_view_if_needed()
     loss = page.locator("#curves figure").filter(has_text=re.compile(r"^loss\d")).first
     expect(loss.locator("canvas")).to_be_visible()
     expect(loss).to_contain_text("16 points to step 16")

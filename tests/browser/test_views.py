@@ -57,7 +57,9 @@ def test_seeds_of_one_spec_become_one_line_with_a_band(visitor: Visitor, lived: 
 
 def test_a_curve_is_read_step_by_step_with_the_keyboard(visitor: Visitor, lived: Lived) -> None:
     page = visitor.go(f"/jobs/{lived.training['id']}")
+    page.locator("#curves").scroll_into_view_if_needed()
     loss = page.locator("#curves figure").filter(has_text=re.compile(r"^loss\d")).first
+    expect(loss).to_contain_text("to step 16")
     loss.locator(".canvas").focus()
     page.keyboard.press("Home")
     expect(loss.locator(".readout")).to_contain_text("step 1:")
@@ -155,6 +157,26 @@ def test_a_model_leads_back_to_what_justifies_it(visitor: Visitor, lived: Lived)
     expect(chain.nth(1).get_by_role("link")).to_have_attribute("href", f"/jobs/{lived.training['id']}")
     expect(chain.nth(3).get_by_role("link")).to_have_attribute("href", f"/jobs/{lived.export['id']}")
     expect(page.locator("#heads").get_by_role("link")).to_have_attribute("href", f"/jobs/{lived.probe['id']}")
+
+
+def test_a_head_is_detached_and_its_probe_attached_again(visitor: Visitor, lived: Lived) -> None:
+    with Client(lived.url) as client:
+        before = client.heads("lived@1")["data"]
+        page = visitor.go("/models/lived")
+        page.get_by_role("button", name="Detach digit", exact=True).click()
+        expect(page.locator("#attached")).to_have_text(
+            f"digit is detached; its probe {lived.probe['id']} has it still."
+        )
+        expect(page.locator("#heads tbody tr")).to_have_count(len(before) - 1)
+        assert "digit" not in [head["task"] for head in client.heads("lived@1")["data"]]
+        expect(page.locator("#attach option")).to_have_count(1)
+        page.get_by_role("button", name="Attach its heads").click()
+        expect(page.locator("#attached")).to_contain_text("Attached: ")
+        expect(page.locator("#heads tbody tr")).to_have_count(len(before))
+        assert [head["sha256"] for head in client.heads("lived@1")["data"]] == [
+            head["sha256"] for head in before
+        ]
+    visitor.assert_accessible()
 
 
 def test_an_alias_is_moved_by_who_may(visitor: Visitor, lived: Lived) -> None:

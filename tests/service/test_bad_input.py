@@ -202,6 +202,13 @@ BUILDING = [
     Case("a clone with a bad spec", "POST", "/v1/jobs/{job}/clone", 422, "invalid_spec", "/spec/optim/lr", {"spec": {"optim": {"lr": -1}}}),
     Case("a clone that loses its dataset", "POST", "/v1/jobs/{job}/clone", 422, "invalid_spec", "/spec/dataset", {"spec": {"dataset": None}}),
     Case("a clone with 21 tags", "POST", "/v1/jobs/{job}/clone", 422, "invalid_request", "/tags", {"tags": ["a"] * 21}),
+    Case("a change of nothing", "PATCH", "/v1/jobs/{job}", 422, "invalid_request", "", {}),
+    Case("a change of what is done", "PATCH", "/v1/jobs/{job}", 422, "invalid_request", "/spec", {"spec": {"seed": 1}}),
+    Case("a name of 256 characters", "PATCH", "/v1/jobs/{job}", 422, "invalid_request", "/name", {"name": "x" * 256}),
+    Case("a tag of nothing", "PATCH", "/v1/jobs/{job}", 422, "invalid_request", "/add_tags/0", {"add_tags": [""]}),
+    Case("a tag that is a number", "PATCH", "/v1/jobs/{job}", 422, "invalid_request", "/remove_tags/0", {"remove_tags": [1]}),
+    Case("all tags, and one besides", "PATCH", "/v1/jobs/{job}", 422, "invalid_request", "/tags", {"tags": ["a"], "add_tags": ["b"]}),
+    Case("a tag added and removed", "PATCH", "/v1/jobs/{job}", 422, "invalid_request", "/remove_tags", {"add_tags": ["a"], "remove_tags": ["a"]}),
     Case("a retry of what waits", "POST", "/v1/jobs/{job}/retry", 409, "job_not_ended"),
 ]  # fmt: skip
 

@@ -33,7 +33,7 @@ COMMANDS = [
     ["presets"], ["results"], ["replicate"], ["search"],
     ["replications"], ["replications", "list"], ["replications", "cancel"], ["replications", "retry"],
     ["jobs"], ["jobs", "submit"], ["jobs", "list"], ["jobs", "watch"], ["jobs", "cancel"], ["jobs", "retry"],
-    ["jobs", "metrics"],
+    ["jobs", "metrics"], ["jobs", "tag"],
     ["models"], ["models", "list"], ["models", "show"], ["models", "alias"],
     ["models", "heads"], ["models", "attach"], ["models", "detach"],
     ["keys"], ["keys", "create"], ["keys", "list"], ["keys", "revoke"],
@@ -298,6 +298,9 @@ def test_a_job_is_submitted_watched_and_listed(server: str, tmp_path: Path) -> N
     listed = fusebox("jobs", "list", "--tag", "t", FUSEBOX_SERVER=server, COLUMNS="60").stdout
     assert job_id in listed
     assert "2/2" in listed
+    tagged = fusebox("jobs", "tag", job_id, "--add", "[red]", "--remove", "t", FUSEBOX_SERVER=server)
+    assert tagged.stdout == f"{job_id}: [red]\n"
+    assert "--add TAG or --remove TAG" in refusal("jobs", "tag", job_id, FUSEBOX_SERVER=server)
     assert fusebox("jobs", "watch", job_id, FUSEBOX_SERVER=server).returncode == 0
 
 

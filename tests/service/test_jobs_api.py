@@ -191,6 +191,46 @@ def test_only_failed_and_cancelled_jobs_can_be_retried(
     assert client.get(f"/v1/jobs/{job_id}").json()["state"] == state
 
 
+def test_a_job_is_named_and_tagged_at_any_time_and_found_by_it(
+    client: TestClient, sessions: Sessions
+) -> None:
+    job_id, other = (submitted(client, name="first", tags=["b", "old"])["id"] for _ in range(2))
+    settled(sessions, started(sessions), "succeeded")
+
+    def change(**changes: Any) -> dict[str, Any]:
+        answer = client.patch(f"/v1/jobs/{job_id}", json=changes)
+        assert answer.status_code == 200, answer.text
+        assert client.get(f"/v1/jobs/{job_id}").json() == answer.json()
+        return answer.json()  # type: ignore[no-any-return]
+
+    before = client.get(f"/v1/jobs/{job_id}").json()
+    changed = change(add_tags=["a", "b", "a"], remove_tags=["old", "never had"])
+    assert changed["tags"] == ["a", "b"]
+    rest = {"tags", "updated_at"}
+    assert {k: v for k, v in changed.items() if k not in rest} == {
+        k: v for k, v in before.items() if k not in rest
+    }
+    assert changed["updated_at"] > before["updated_at"]
+    assert change(add_tags=["a"], remove_tags=["old"]) == changed  # asking twice is as good as asking once
+    assert (listed(client, tag="a"), listed(client, tag="old")) == ([job_id], [other])
+    assert change(name="second")["tags"] == ["a", "b"]
+    assert listed(client, text="SECON") == [job_id]
+    hostile = "<b>\u202e=1+1'"
+    renamed = change(name="", tags=[hostile])
+    assert (renamed["name"], renamed["tags"], listed(client, tag=hostile)) == ("", [hostile], [job_id])
+    assert change(tags=[])["tags"] == listed(client, tag=hostile) == []
+
+
+def test_a_job_has_no_more_tags_than_it_may(client: TestClient) -> None:
+    job_id = submitted(client, tags=[str(no) for no in range(20)])["id"]
+    answer = client.patch(f"/v1/jobs/{job_id}", json={"add_tags": ["one more"]})
+    assert problem(answer) == (422, "too_many_tags", ["/add_tags"])
+    assert len(client.get(f"/v1/jobs/{job_id}").json()["tags"]) == 20
+    exchanged = client.patch(f"/v1/jobs/{job_id}", json={"add_tags": ["one more"], "remove_tags": ["0"]})
+    assert "one more" in exchanged.json()["tags"]
+    assert problem(client.patch("/v1/jobs/job_x", json={"name": "x"})) == (404, "job_not_found", [])
+
+
 def test_a_clone_is_a_new_job_that_differs_only_in_what_is_asked(client: TestClient) -> None:
     job = submitted(client, name="base", tags=["a"], priority=7, max_attempts=2)
     same = client.post(f"/v1/jobs/{job['id']}/clone")

@@ -15,6 +15,10 @@ export async function post(path, body, method = "POST") {
   return (await send(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) })).json();
 }
 
+export async function remove(path) {
+  await send(path, { method: "DELETE" });
+}
+
 /** A file as the body itself. */
 export async function upload(path, file) {
   return (await send(path, { method: "POST", headers: { "Content-Type": file.type || "application/octet-stream" }, body: file })).json();

@@ -45,23 +45,24 @@ const band = (series, stroke) => ({ series, fill: `color-mix(in srgb, ${stroke} 
 /** `draw(columns, text, at)`: uPlot's columns, what they show in words, and the values that the table has in row `at`. */
 function chart(name, series, bands, titles) {
   const summary = element("small");
-  const canvas = element("div", { class: "canvas", tabindex: 0, role: "img" });
+  const canvas = element("div", { class: "canvas", tabindex: 0, role: "img", "aria-label": `${name}: not drawn yet.` });
   const readout = element("small", { class: "readout", role: "status" });
   const rows = element("tbody");
   const head = element("thead", {}, element("tr", {}, ...["Step", ...titles].map((title) => element("th", { scope: "col", class: "number" }, title))));
   const data = element("details", {}, element("summary", {}, "Numbers"), element("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": `${name}, numbers` }, element("table", {}, head, rows)));
   const figure = element("figure", {}, element("figcaption", {}, name, summary), canvas, readout, data);
   let plot = null;
+  let began = null;
   let shown = { columns: [[]], at: () => [] };
   let place = null;
 
   const says = (at) => `step ${shown.columns[0][at]}: ${shown.at(at).map((value, k) => (titles.length > 1 ? `${titles[k]} ${number(value)}` : number(value))).join(", ")}`;
 
   function draw(columns, text, at) {
-    const began = performance.now();
+    began = performance.now();
     shown = { columns, at };
     if (plot === null) {
-      plot = new uPlot(options(canvas.clientWidth || 320, series, bands), columns, canvas);
+      plot = new uPlot({ ...options(canvas.clientWidth || 320, series, bands), hooks: { draw: [drawn] } }, columns, canvas);
       new ResizeObserver(() => plot.setSize({ width: canvas.clientWidth, height: HEIGHT })).observe(canvas);
     } else {
       plot.setData(columns);
@@ -69,7 +70,14 @@ function chart(name, series, bands, titles) {
     summary.textContent = text;
     canvas.setAttribute("aria-label", `${name}: ${text}. Left and right read single steps.`);
     if (data.open) table();
+  }
+
+  /** uPlot draws once this task has ended. Only the latest drawing is kept: a page may be looked at for days. */
+  function drawn() {
+    if (began === null) return;
+    performance.clearMeasures(`drawn ${name}`);
     performance.measure(`drawn ${name}`, { start: began });
+    began = null;
   }
 
   function table() {

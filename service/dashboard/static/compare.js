@@ -4,17 +4,19 @@
 import { get, post, whileSeen } from "./api.js";
 import { lines } from "./chart.js";
 import { aligned } from "./groups.js";
+import { whileInSight } from "./seen.js";
 import { element, find, flat, jobLink, number, score, show, stateBadge } from "./words.js";
 import { swatch, whiskers } from "./whiskers.js";
 
 const MOST = 50;
-const MOST_POINTS = 8000; // of all lines of a chart together
+const MOST_POINTS = 4000; // of all lines of a chart together
 const SPLIT = "test";
 const asked = [...new Set((new URLSearchParams(location.search).get("jobs") ?? "").split(",").filter(Boolean))];
 const how = find("how");
 let jobs = [];
 let scores = new Map();
 const charts = new Map();
+const inSight = whileInSight((names) => drawCharts(names));
 
 function groupsOf() {
   const by = how.elements.group.value;
@@ -71,33 +73,28 @@ function showScores(groups) {
 }
 
 async function readScores() {
-  const found = await Promise.all(jobs.map((job) => get(`/v1/jobs/${encodeURIComponent(job.id)}/results`)));
-  scores = new Map(jobs.map((job, at) => [job.id, found[at].data.filter((row) => row.split === SPLIT)]));
+  const found = await Promise.all(asked.map((job_id) => get(`/v1/jobs/${encodeURIComponent(job_id)}/results`)));
+  scores = new Map(asked.map((job_id, at) => [job_id, found[at].data.filter((row) => row.split === SPLIT)]));
 }
 
 async function nameCharts() {
-  const { data } = await post("/v1/metrics/query", { job_ids: asked, max_points: 2 });
+  const { data } = await post("/v1/metrics/query", { job_ids: asked, max_points: 2, extremes: false });
   const names = [...new Set(data.map((each) => each.name))].sort((a, b) => Number(b === "loss") - Number(a === "loss") || a.localeCompare(b));
   find("curves-empty").hidden = names.length > 0;
   for (const name of names) {
     if (charts.has(name)) continue;
-    const slot = element("div", { class: "slot" });
-    const made = { ...lines(name), slot, seen: false, drawn: "" };
-    slot.append(made.figure);
-    find("curves").append(slot);
+    const made = { ...lines(name), drawn: "" };
     charts.set(name, made);
-    // A chart that nobody has scrolled to costs nothing.
-    new IntersectionObserver(([entry]) => {
-      made.seen = entry.isIntersecting;
-      if (made.seen) drawChart(name).catch((error) => console.info(error.message));
-    }, { rootMargin: "200px" }).observe(slot);
+    inSight.place(find("curves"), name, made.figure);
   }
 }
+
+const drawCharts = (names) => Promise.all(names.map(drawChart));
 
 async function drawChart(name) {
   const made = charts.get(name);
   const most = Math.max(50, Math.min(400, Math.floor(MOST_POINTS / asked.length)));
-  const { data } = await post("/v1/metrics/query", { job_ids: asked, names: [name], max_points: most });
+  const { data } = await post("/v1/metrics/query", { job_ids: asked, names: [name], max_points: most, extremes: false });
   const alone = how.elements.seeds.checked;
   const state = JSON.stringify([how.elements.group.value, alone, data.map((each) => [each.job_id, each.step.at(-1), each.points_total])]);
   if (state === made.drawn) return;
@@ -113,13 +110,12 @@ function redraw() {
   showLegend(groups);
   showScores(groups);
   showDiff(groups);
-  const seen = [...charts].filter(([, made]) => made.seen);
-  return Promise.all(seen.map(([name]) => drawChart(name)));
+  return drawCharts(inSight.seen());
 }
 
 async function look() {
-  jobs = await Promise.all(asked.map((job_id) => get(`/v1/jobs/${encodeURIComponent(job_id)}`)));
-  await Promise.all([readScores(), nameCharts()]);
+  const found = Promise.all(asked.map((job_id) => get(`/v1/jobs/${encodeURIComponent(job_id)}`)));
+  [jobs] = await Promise.all([found, readScores(), nameCharts()]);
   find("content").hidden = false;
   find("about").textContent = `${jobs.length} jobs, ${new Set(jobs.map((job) => job.group_sha256)).size} different specs but for their seeds.`;
   await redraw();
@@ -145,5 +141,15 @@ async function suggest() {
 how.addEventListener("change", redraw);
 how.addEventListener("submit", (event) => event.preventDefault());
 find("every").addEventListener("change", () => showDiff(groupsOf()));
-const start = asked.length === 0 ? suggest : asked.length === 1 || asked.length > MOST ? () => Promise.reject(new Error(`These are ${asked.length}; compare two to fifty jobs.`)) : look;
-start().then((live) => live === true && whileSeen(5000, look)).catch((error) => { find("about").textContent = error.message; });
+
+/** A refusal stays; a server that does not answer is asked again. */
+function begin() {
+  const work = asked.length === 0 ? suggest : look;
+  work().then((live) => live === true && whileSeen(5000, look)).catch((error) => {
+    find("about").textContent = error.message;
+    if (!error.faults) setTimeout(begin, 5000);
+  });
+}
+
+if (asked.length === 1 || asked.length > MOST) find("about").textContent = `These are ${asked.length}; compare two to fifty jobs.`;
+else begin();

@@ -16,6 +16,7 @@ function about(dataset, form, preview) {
   const { registered, report } = dataset;
   const sizes = preview?.splits ?? registered?.samples.strict ?? {};
   return [
+    ["Embeddings", element("a", { href: `/embeddings?dataset=${encodeURIComponent(name)}` }, "maps and search")],
     ["Kind", registered ? `registered from ${registered.format}` : "always there"],
     ...(registered ? [["Registered", moment(registered.created_at)], ["sha256", element("code", { title: registered.sha256 }, registered.sha256.slice(0, 12))]] : []),
     ...form.modalities.map((each) => [each.name, describe(each)]),

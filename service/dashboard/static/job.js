@@ -4,17 +4,23 @@ import { get, may, post, whileSeen } from "./api.js";
 import { curve } from "./chart.js";
 import { showDiff, showLineage } from "./lineage.js";
 import { showLog } from "./log.js";
+import { letName, showName } from "./naming.js";
+import { whileInSight } from "./seen.js";
+import { tagLink } from "./tagging.js";
 import { showAttempts, timeline } from "./timeline.js";
 import { bytes, cell, element, facts, find, jobLink, moment, number, numberCell, pace, score, sha, show, span, stateBadge } from "./words.js";
 
 const job_id = document.querySelector("#job").dataset.job;
 const path = `/v1/jobs/${encodeURIComponent(job_id)}`;
 const terminal = new Set(["succeeded", "failed", "cancelled"]);
+const NAMES_AT_ONCE = 100;
 const curves = new Map();
+const charts = whileInSight(drawCurves);
 const happened = [];
 
 function showJob(job) {
   find("title").textContent = job.name || job.id;
+  showName(job);
   const badge = stateBadge(job.state);
   badge.id = "state";
   find("state").replaceWith(badge);
@@ -30,6 +36,7 @@ function showJob(job) {
   find("cancel").hidden = !may("submit") || terminal.has(job.state) || job.state === "cancelling";
   find("retry").hidden = !may("submit") || !["failed", "cancelled"].includes(job.state);
   find("clone").hidden = !may("submit");
+  find("map").hidden = job.kind !== "embed" || job.state !== "succeeded";
   for (const each of document.querySelectorAll("[data-builds]")) each.hidden = !may("submit") || job.kind !== "train" || ["failed", "cancelled"].includes(job.state);
   show(find("facts"), ...facts(about(job)));
   find("spec").textContent = JSON.stringify(job.spec, null, 2);
@@ -45,25 +52,32 @@ function about(job) {
     ["Method", job.method ?? "–"],
     ["Dataset", job.dataset ?? "–"],
     ["Seed", job.seed ?? "–"],
-    ["Tags", (job.tags ?? []).join(", ") || "–"],
     ["Attempts", job.crashes ? `${job.attempt}, of which ${job.crashes} were lost` : job.attempt],
     ["By", job.created_by],
     ["Created", moment(job.created_at)],
     ["Started", moment(job.started_at)],
     ["Took", began ? span((ended - began) / 1000) : "–"],
+    ["Tags", job.tags.length ? element("span", {}, ...job.tags.flatMap((tag) => [tagLink(tag), " "])) : "–"],
   ].map(([name, value]) => [name, typeof value === "number" ? String(value) : value]);
 }
 
 async function showCurves() {
-  const { data } = await post("/v1/metrics/query", { job_ids: [job_id] });
-  find("curves-empty").hidden = data.length > 0;
-  for (const series of data) {
-    if (!curves.has(series.name)) {
-      const made = curve(series.name);
-      find("curves").append(made.figure);
-      curves.set(series.name, made);
-    }
-    curves.get(series.name).draw(series);
+  const { data } = await get(`${path}/metrics`);
+  const names = data.filter((series) => series.n > 0).map((series) => series.name);
+  find("curves-empty").hidden = names.length > 0;
+  for (const name of names) {
+    if (curves.has(name)) continue;
+    const made = curve(name);
+    curves.set(name, made);
+    charts.place(find("curves"), name, made.figure);
+  }
+  await drawCurves(charts.seen());
+}
+
+async function drawCurves(names) {
+  for (let at = 0; at < names.length; at += NAMES_AT_ONCE) {
+    const { data } = await post("/v1/metrics/query", { job_ids: [job_id], names: names.slice(at, at + NAMES_AT_ONCE) });
+    for (const series of data) curves.get(series.name).draw(series);
   }
 }
 
@@ -161,4 +175,5 @@ async function watch() {
 
 action("cancel", "cancel");
 action("retry", "retry");
+letName(path, showJob);
 watch();

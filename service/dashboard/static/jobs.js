@@ -2,9 +2,11 @@
 // jobs wait behind a button.
 
 import { get, may, post, whileSeen } from "./api.js";
+import { onTags, tagged, tagLink } from "./tagging.js";
 import { ago, cell, element, find, jobLink, numberCell, pace, show, stateBadge } from "./words.js";
 
 const MOST_COMPARED = 50;
+const MOST_TAGS = 4;
 const table = find("jobs-table");
 const filters = find("filters");
 const chosen = new Set();
@@ -16,13 +18,13 @@ let pointed = false;
 function cells(job) {
   const state = cell(stateBadge(job.state));
   if (job.error) state.title = job.error;
-  return [element("th", { scope: "row", class: "name" }, jobLink(job.id, job.name), ...job.tags.slice(0, 4).flatMap((tag) => [" ", tagOf(tag)])), cell(job.kind), state,
+  return [element("th", { scope: "row", class: "name" }, jobLink(job.id, job.name), ...tagsOf(job)), cell(job.kind), state,
     cell(job.method), cell(job.dataset), numberCell(job.seed), cell(progressOf(job)), numberCell(ago(job.created_at))];
 }
 
-function tagOf(tag) {
-  const query = new URLSearchParams({ tag });
-  return element("a", { class: "tag", href: `/jobs?${query}` }, tag);
+function tagsOf({ tags }) {
+  const more = tags.slice(MOST_TAGS);
+  return [...tags.slice(0, MOST_TAGS).flatMap((tag) => [" ", tagLink(tag)]), ...(more.length ? [" ", element("small", { title: more.join(", ") }, `and ${more.length} more`)] : [])];
 }
 
 function progressOf(job) {
@@ -88,6 +90,7 @@ function count() {
   find("chosen").textContent = jobs.length ? `${jobs.length} selected` : "None selected";
   find("cancel").disabled = !may("submit") || !jobs.some((job) => !job.finished_at);
   find("retry").disabled = !may("submit") || !jobs.some((job) => ["failed", "cancelled"].includes(job.state));
+  for (const button of find("tagging").querySelectorAll("button")) button.disabled = !jobs.length;
   const fit = jobs.length >= 2 && jobs.length <= MOST_COMPARED;
   const link = find("compare");
   link.toggleAttribute("href", fit);
@@ -97,18 +100,23 @@ function count() {
 }
 
 /** Each by itself: one that is refused keeps none of the others back, and what was said of it is told. */
-async function each(verb, fits, done) {
+async function each(ask, fits, done) {
   const ids = [...chosen].filter((id) => fits(rows.get(id).job));
   const refused = [];
   for (const id of ids) {
     try {
-      renew(rows.get(id), await post(`/v1/jobs/${id}/${verb}`));
+      renew(rows.get(id), await ask(id));
     } catch (error) {
       refused.push(error.message);
     }
   }
   find("answer").textContent = `${ids.length - refused.length} ${done}${refused.length ? `, ${refused.length} refused: ${refused[0]}` : ""}.`;
   count();
+}
+
+function suggestTags() {
+  const known = [...new Set([...rows.values()].flatMap((row) => row.job.tags))].sort();
+  show(find("tags-shown"), ...known.map((tag) => element("option", { value: tag })));
 }
 
 table.tBodies[0].addEventListener("change", ({ target }) => {
@@ -126,8 +134,11 @@ find("all").addEventListener("change", () => {
 });
 table.addEventListener("pointerenter", () => { pointed = true; });
 table.addEventListener("pointerleave", () => { pointed = false; });
-find("cancel").addEventListener("click", () => each("cancel", (job) => !job.finished_at, "told to stop"));
-find("retry").addEventListener("click", () => each("retry", (job) => ["failed", "cancelled"].includes(job.state), "queued again"));
+find("cancel").addEventListener("click", () => each((id) => post(`/v1/jobs/${id}/cancel`), (job) => !job.finished_at, "told to stop"));
+find("retry").addEventListener("click", () => each((id) => post(`/v1/jobs/${id}/retry`), (job) => ["failed", "cancelled"].includes(job.state), "queued again"));
+onTags(find("tagging"), (tag, has) => each((id) => tagged(`/v1/jobs/${id}`, tag, has), () => true, `${has ? "have" : "do not have"} the tag “${tag}” now`));
+find("tagging").addEventListener("focusin", suggestTags);
+find("tagging").hidden = !may("submit");
 find("fresh").addEventListener("click", () => look({ all: true }));
 find("older").addEventListener("click", () => {
   shown = Math.min(200, shown * 2);

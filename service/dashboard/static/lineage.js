@@ -23,7 +23,7 @@ export async function showLineage(place, job) {
   show(place,
     ...step("Cloned from", original ? [entry(original)] : []),
     ...step("Training", source ? [entry(source)] : []),
-    ...step(job.kind === "train" ? "Probes and exports" : "Of the same training", others.map(entry)),
+    ...step(job.kind === "train" ? "Probes, exports and embeddings" : "Of the same training", others.map(entry)),
     ...step("Models", mine.map(modelEntry)));
   if (!place.childElementCount) show(place, element("p", { class: "empty" }, "Nothing has come from it yet."));
   return { original };

@@ -1,8 +1,9 @@
 // One published model: its versions and aliases, the numbers that justify it, where it comes from, and a place to try it.
 
 import { get, may, post } from "./api.js";
+import { letAttach, showHeads } from "./heads.js";
 import { inputsFor, tryIt } from "./try.js";
-import { ago, cell, element, facts, find, jobLink, moment, numberCell, score, sha, shapeOf, show, tags } from "./words.js";
+import { ago, cell, element, facts, find, jobLink, moment, numberCell, sha, shapeOf, show, tags } from "./words.js";
 
 const { name } = find("model").dataset;
 let versions = [];
@@ -20,17 +21,6 @@ function showFacts() {
 }
 
 const parity = ({ manifest: { parity: { max_abs_diff, tolerance } } }) => `${max_abs_diff.toExponential(1)} of at most ${tolerance.toExponential(0)}`;
-
-function showHeads() {
-  const said = (head, value) => score(head.metric, value);
-  find("heads").closest(".scroll").hidden = model.heads.length === 0;
-  find("heads-empty").hidden = model.heads.length > 0;
-  show(find("heads-empty"), "None is attached: it makes embeddings and predicts nothing. Attach a probe's: ", element("code", {}, `fusebox models attach ${name}@${model.version} PROBE_JOB`));
-  show(find("heads").tBodies[0], ...model.heads.map((head) => element("tr", {},
-    element("th", { scope: "row" }, head.task), cell(head.family), cell((head.metric ?? "–").replaceAll("_", " ")), numberCell(said(head, head.value)),
-    numberCell(head.ci95 ? head.ci95.map((end) => said(head, end)).join(" to ") : "–"), numberCell(said(head, head.chance)), numberCell(head.n_test.toLocaleString("en")),
-    cell(head.protocol), cell(jobLink(head.probe_job_id)))));
-}
 
 function showLineage() {
   const { source } = model.manifest;
@@ -72,7 +62,7 @@ async function look() {
   find("about").textContent = `${model.manifest.source.method} trained on ${model.manifest.source.dataset}.`;
   show(find("aliases"), ...aliases.map((each) => element("option", { value: each.alias })));
   showFacts();
-  showHeads();
+  showHeads(model);
   showLineage();
   showVersions();
 }
@@ -84,6 +74,7 @@ async function start() {
   find("try").closest("section").hidden = !may("infer");
   find("alias").hidden = !may("admin");
   find("alias").addEventListener("submit", move);
+  letAttach(look);
   find("content").hidden = false;
 }
 

@@ -2,7 +2,7 @@
 
 import { get, may, post, whileSeen } from "./api.js";
 import { drawn } from "./tables.js";
-import { element, find, jobLink, moment, pace, show, span, stateBadge } from "./words.js";
+import { element, find, flat, jobLink, moment, pace, show, span, stateBadge } from "./words.js";
 
 const SIGNS = { succeeded: "✓", failed: "✗", cancelled: "–", lost: "?", running: "▸", queued: "·" };
 const BROKEN = ["failed", "cancelled", "lost"];
@@ -66,7 +66,7 @@ async function look() {
   badge.id = "state";
   find("state").replaceWith(badge);
   show(find("summary"), `${counts.succeeded ?? 0} of ${cells.length} cells are there: ${request.methods.length} methods, ${request.seeds.length} seeds. Asked for by ${replication.created_by}, `, moment(replication.created_at),
-    Object.keys(request.changes).length ? `, with ${JSON.stringify(request.changes)} changed.` : ".");
+    Object.keys(request.changes).length ? `, with ${flat(request.changes).map(([key, value]) => `${key} ${value}`).join(", ")}.` : ".");
   find("published").href = `/tables/${encodeURIComponent(replication.table)}`;
   show(find("key"), ...Object.entries(SIGNS).filter(([state]) => counts[state]).flatMap(([state, sign]) => [element("span", { class: `cell-state ${state}` }, sign), element("small", {}, `${counts[state]} ${state}`)]));
   show(find("grid"), grid(replication));

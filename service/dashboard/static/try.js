@@ -1,10 +1,12 @@
-// A sample for a model, made by hand: what its embedding is like, and what its heads say of it.
+// A sample for a model, made by hand: what its embedding is like, what its heads say of it, and what is near it.
 
-import { post } from "./api.js";
+import { may, post } from "./api.js";
 import { problem } from "./forms.js";
-import { element, facts, number, percent, score, show } from "./words.js";
+import { agreement, cards, comparison, indexesOf, named, neighboursOf } from "./neighbours.js";
+import { element, facts, jobLink, number, percent, score, show } from "./words.js";
 
 const TOP = 10;
+const NEAREST = 6;
 const MOST_BYTES = 20 * 2 ** 20;
 let last = null;
 
@@ -22,7 +24,8 @@ const FIELDS = {
   table: (input) => [element("textarea", given(input, { rows: 3, spellcheck: "false" }))],
 };
 
-export function tryIt(form, answer, status, model) {
+/** Shows each image that is chosen beside its field. */
+export function letSee(form) {
   for (const field of form.querySelectorAll('input[type="file"]')) {
     field.addEventListener("change", async () => {
       const picture = field.nextElementSibling;
@@ -30,12 +33,22 @@ export function tryIt(form, answer, status, model) {
       if (field.files.length) picture.src = await asUri(field.files[0]);
     });
   }
+}
+
+export function tryIt(form, answer, status, model) {
+  letSee(form);
+  let tries = 0;
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     status.textContent = "Embedding …";
+    tries += 1;
+    const mine = tries;
     try {
-      show(answer, ...(await embedded(form, model())));
+      const sample = await sampleOf(form);
+      show(answer, ...(await embedded(sample, model())));
       status.textContent = "";
+      const neighbours = await near(sample, model());
+      if (mine === tries) answer.append(neighbours);
     } catch (error) {
       show(answer, problem(error));
       status.textContent = "";
@@ -43,8 +56,7 @@ export function tryIt(form, answer, status, model) {
   });
 }
 
-async function embedded(form, model) {
-  const sample = await sampleOf(form);
+async function embedded(sample, model) {
   if (!Object.keys(sample).length) throw new Error("Give one modality at least.");
   const heads = model.heads.map((head) => head.task).slice(0, 20);
   const began = performance.now();
@@ -81,7 +93,57 @@ function said(predicted) {
   }
 }
 
-async function sampleOf(form) {
+/** The nearest samples of a dataset that this model's checkpoint has embedded, or how there would be some. */
+async function near(sample, model) {
+  const place = element("section", { class: "near", "aria-label": "Nearest neighbours" });
+  try {
+    const { indexes, waiting } = await indexesOf(model);
+    if (!indexes.length) place.append(waiting ? element("p", { class: "empty" }, "Its dataset is being embedded: ", jobLink(waiting.id, waiting.name), ". Try again once that has succeeded.") : howToEmbed(model));
+    else place.append(...(await nearest(sample, model, indexes[0])));
+  } catch (error) {
+    place.append(problem(error));
+  }
+  return place;
+}
+
+async function nearest(sample, model, index) {
+  const { modalities, center } = comparison(index.subsets, Object.keys(sample));
+  const searched = index.splits.reduce((sum, split) => sum + split.count, 0);
+  const found = await neighboursOf({ index: index.job_id, model: model.digest, inputs: [sample], modalities, center, k: Math.min(NEAREST, searched) });
+  const among = `of ${found.answer.searched.toLocaleString("en")} samples of ${index.source.dataset}, by vectors of ${named(modalities)}. ${agreement(found)}`;
+  return [element("h3", {}, "Nearest neighbours"), element("p", { class: "lead" }, among, " ", element("a", { href: `/embeddings/${index.job_id}` }, "Map and search")),
+    element("div", { class: "samples" }, ...cards(found))];
+}
+
+/** What there must be before neighbours can be shown, with a button for those who may make it. */
+function howToEmbed(model) {
+  const run = model.train_job_id;
+  const line = element("p", { class: "empty" }, "To see its nearest neighbours too, embed a dataset with this checkpoint. ");
+  if (!run || !may("submit")) {
+    line.append(run ? "It takes a key with the scope submit." : "Its training is not on this server.");
+    return line;
+  }
+  const button = element("button", { type: "button" }, `Make an index of ${model.manifest.source.dataset}`);
+  button.addEventListener("click", async () => {
+    button.disabled = true;
+    try {
+      const job = await post("/v1/jobs", { kind: "embed", spec: { run, checkpoint: model.manifest.source.step, modalities: subsetsOf(model.manifest) } });
+      line.replaceChildren("It is being embedded: ", jobLink(job.id, job.name), ". Try again once that has succeeded.");
+    } catch (error) {
+      line.append(problem(error));
+    }
+  });
+  line.append(button);
+  return line;
+}
+
+/** All modalities together, and each alone where the model can do without the others. */
+function subsetsOf({ inputs, may_miss }) {
+  const all = inputs.map((input) => input.name);
+  return may_miss && all.length > 1 ? [all, ...all.map((name) => [name])] : [all];
+}
+
+export async function sampleOf(form) {
   const sample = {};
   for (const field of form.querySelectorAll("[data-kind]")) {
     const { name, kind } = field.dataset;

@@ -24,6 +24,7 @@ CALLS: dict[str, Callable[..., Call[Any]]] = {
 FURTHER: dict[str, dict[str, Any]] = {
     "submit": dict.fromkeys(["preset", "name", "tags", "priority", "max_attempts", "after"], "x") | {"dry_run": True, "key": "k"},
     "jobs": dict.fromkeys(["kind", "state", "method", "dataset", "tag", "limit", "cursor"], "x"),
+    "change_job": dict.fromkeys(["name", "tags", "add_tags", "remove_tags"], "x"),
     "replicate": dict.fromkeys(["methods", "columns", "seeds", "changes", "probe", "tags", "priority", "max_attempts"], "x"),
     "replications": dict.fromkeys(["table", "limit", "cursor"], "x"),
     "begin_upload": {"size_bytes": 1, "sha256": "x"},
