@@ -154,10 +154,13 @@ def page(
     limit: int,
     *,
     text: str | None = None,
+    ids: Sequence[str] = (),
 ) -> tuple[list[Job], str | None]:
-    """Newest first. `filters`: column → value, None for any; `text`: a part of the name, or the id. Returns the jobs and
-    the next page's cursor."""
+    """Newest first. `filters`: column → value, None for any; `text`: a part of the name, or the id; `ids`: only these, all
+    where there are none. Returns the jobs and the next page's cursor."""
     query = select(Job).order_by(Job.id.desc()).limit(limit + 1)
+    if ids:
+        query = query.where(Job.id.in_(ids))
     for column, value in filters.items():
         if value is not None:
             query = query.where(getattr(Job, column) == value)

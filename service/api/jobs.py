@@ -71,7 +71,9 @@ def submit(
 def list_jobs(session: ReadSession, filters: Annotated[JobFilters, Query()]) -> JobPage:
     """Newest first."""
     columns = filters.model_dump(include={"kind", "state", "method", "dataset", "source_job_id"})
-    found, cursor = jobs.page(session, columns, filters.tag, filters.cursor, filters.limit, text=filters.text)
+    found, cursor = jobs.page(
+        session, columns, filters.tag, filters.cursor, filters.limit, text=filters.text, ids=filters.id
+    )
     return JobPage(data=jobs.told(session, found), has_more=cursor is not None, next_cursor=cursor)
 
 

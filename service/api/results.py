@@ -44,7 +44,7 @@ def list_results(
     filters = asked.model_dump(include={"dataset", "task", "metric", "split", "protocol", "method"})
     if asked.group_by == "method":
         return GroupedList(data=results.grouped(session, filters, compare=asked.compare))
-    data, cursor = results.page(session, filters, asked.cursor, asked.limit)
+    data, cursor = results.page(session, filters, asked.cursor, asked.limit, asked.job_id)
     return ResultPage(data=data, has_more=cursor is not None, next_cursor=cursor)
 
 

@@ -52,8 +52,8 @@ def job(job_id: str) -> Call[Json]:
     return _json("GET", f"/v1/jobs/{_part(job_id)}")
 
 
-def jobs(**filters: str | int) -> Call[Json]:
-    """A page of jobs, newest first. `filters`: kind, state, method, dataset, tag, limit, cursor."""
+def jobs(**filters: str | int | list[str]) -> Call[Json]:
+    """A page of jobs, newest first. `filters`: id (several), kind, state, method, dataset, tag, limit, cursor."""
     return _json("GET", "/v1/jobs", params=filters)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, or_, select
@@ -67,10 +67,12 @@ def measured(
 
 
 def page(
-    session: Session, filters: Filters, cursor: str | None, limit: int
+    session: Session, filters: Filters, cursor: str | None, limit: int, job_ids: Sequence[str] = ()
 ) -> tuple[list[ResultOut], str | None]:
-    """Every score by itself, newest first, and the next page's cursor."""
+    """Every score by itself, newest first, and the next page's cursor. Of `job_ids`, as in `of_job`, where there are any."""
     query = select(ProbeResult, Job.method, Job.seed).join(Job, TRAINING).where(*_wanted(filters))
+    if job_ids:
+        query = query.where(_of_jobs(job_ids))
     if cursor is not None:
         query = query.where(ProbeResult.id < place_of(cursor, int)[0])
     rows = session.execute(query.order_by(ProbeResult.id.desc()).limit(limit + 1)).all()
@@ -81,8 +83,11 @@ def page(
 def of_job(session: Session, job_id: str) -> list[ResultOut]:
     """What the job measured, and what was measured on the model that it trained."""
     query = select(ProbeResult, Job.method, Job.seed).join(Job, TRAINING)
-    mine = or_(ProbeResult.job_id == job_id, ProbeResult.model_job_id == job_id)
-    return [_out(*row) for row in session.execute(query.where(mine).order_by(ProbeResult.id))]
+    return [_out(*row) for row in session.execute(query.where(_of_jobs([job_id])).order_by(ProbeResult.id))]
+
+
+def _of_jobs(job_ids: Sequence[str]) -> ColumnElement[bool]:
+    return or_(ProbeResult.job_id.in_(job_ids), ProbeResult.model_job_id.in_(job_ids))
 
 
 _TRAINING_COLUMNS: Mapping[str, InstrumentedAttribute[Any]] = {

@@ -99,6 +99,8 @@ class Options(_Asked):
 
 
 class JobFilters(_Asked):
+    id: Annotated[list[Annotated[str, Field(max_length=MAX_CHARS)]], Field(max_length=200)] = []
+    """Only these, given once for each. Those that there are not are left out."""
     kind: JobKind | None = None
     state: State | None = None
     method: str | None = None

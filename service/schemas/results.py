@@ -32,6 +32,8 @@ class ResultFilters(BaseModel):
     split: Split | None = None
     protocol: Protocol | None = None
     method: str | None = None
+    job_id: Annotated[list[Annotated[str, Field(max_length=MAX_CHARS)]], Field(max_length=200)] = []
+    """With `group_by=none`: what these jobs measured, and what was measured on what they trained. Given once for each."""
     group_by: Literal["method", "none"] = "method"
     """`method`: mean and spread over the seeds of equal trainings. `none`: every score by itself, newest first."""
     limit: Annotated[int, Field(ge=1, le=1000)] = 200
@@ -54,6 +56,12 @@ class ResultFilters(BaseModel):
                 "beside_table",
                 "a table is whole, with its own rows and columns; leave out `{name}`, or `table`",
                 {"name": name, "loc": f"query.{name}"},
+            )
+        if self.table is None and self.job_id and self.group_by != "none":
+            raise PydanticCustomError(
+                "jobs_grouped",
+                "scores over seeds are of all jobs; add group_by=none, or leave out `job_id`",
+                {"loc": "query.job_id"},
             )
         if self.table is None and self.format != "json":
             raise PydanticCustomError(

@@ -221,6 +221,12 @@ def test_a_job_is_named_and_tagged_at_any_time_and_found_by_it(
     assert change(tags=[])["tags"] == listed(client, tag=hostile) == []
 
 
+def test_jobs_may_be_asked_for_by_their_ids(client: TestClient) -> None:
+    first, _, third = (submitted(client)["id"] for _ in range(3))
+    assert listed(client, id=[first, third, "job_nobody"]) == [third, first]
+    assert listed(client, id=[first, third], kind="export") == []
+
+
 def test_a_job_has_no_more_tags_than_it_may(client: TestClient) -> None:
     job_id = submitted(client, tags=[str(no) for no in range(20)])["id"]
     answer = client.patch(f"/v1/jobs/{job_id}", json={"add_tags": ["one more"]})

@@ -325,6 +325,7 @@ def test_what_is_no_table_is_refused_with_a_remedy(client: TestClient) -> None:
         ("table=none", 404, "multibench-3"),
         ("table=digits&dataset=digits", 422, "leave out `dataset`"),
         ("table=digits&group_by=none", 422, "leave out `group_by`"),
+        ("job_id=job_1", 422, "group_by=none"),
         ("format=csv", 422, "name a table"),
         ("table=digits&format=pdf", 422, "'latex'"),
         ("table=digits&protocol=loose", 422, "'strict'"),

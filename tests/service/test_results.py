@@ -145,6 +145,16 @@ def test_filters_choose_and_unknown_names_find_nothing(client: TestClient, sessi
     )
 
 
+def test_scores_may_be_asked_for_by_the_jobs_they_are_of(client: TestClient, sessions: Sessions) -> None:
+    one, two, other = (trained(sessions, seed=seed) for seed in (1, 2, 3))
+    probes = [scored(sessions, training, 0.5) for training in (one, two, other)]
+    answer = client.get("/v1/results", params={"group_by": "none", "job_id": [one, probes[1]]})
+    assert [(each["job_id"], each["model_job_id"]) for each in answer.json()["data"]] == [
+        (probes[1], two),
+        (probes[0], one),
+    ]
+
+
 def test_single_scores_come_newest_first_and_page_by_page(client: TestClient, sessions: Sessions) -> None:
     training = trained(sessions, seed=9)
     probes = [scored(sessions, training, number / 10, seed=number) for number in range(5)]

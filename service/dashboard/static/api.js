@@ -6,6 +6,17 @@ export async function get(path) {
   return (await send(path, {})).json();
 }
 
+/** All items of a list that comes in pages; `path` has a query already. */
+export async function everything(path) {
+  const found = [];
+  for (let cursor = ""; cursor !== null; ) {
+    const { data, next_cursor } = await get(cursor ? `${path}&cursor=${cursor}` : path);
+    found.push(...data);
+    cursor = next_cursor;
+  }
+  return found;
+}
+
 export async function getText(path) {
   return (await send(path, {})).text();
 }

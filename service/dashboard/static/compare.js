@@ -1,7 +1,7 @@
 // Several jobs side by side: groups of them as lines with bands, their scores as dots with whiskers, and what differs in
 // their specs.
 
-import { get, post, whileSeen } from "./api.js";
+import { everything, get, post, whileSeen } from "./api.js";
 import { lines } from "./chart.js";
 import { aligned } from "./groups.js";
 import { whileInSight } from "./seen.js";
@@ -58,13 +58,13 @@ function showDiff(groups) {
     ...values.map((value) => element("td", { class: "text" }, element("code", {}, value))))));
 }
 
-/** Of each task the first of its metrics, on test samples. */
+/** Of each task one metric, on test samples; of each job its newest score. */
 function showScores(groups) {
   const all = [...scores.values()].flat();
   const tasks = [...new Map(all.map((row) => [row.task, row])).values()].map(({ task }) => all.find((row) => row.task === task && row.metric === "macro_accuracy") ?? all.find((row) => row.task === task));
   const figures = tasks.map(({ task, metric, chance }) => {
     const said = (value) => score(metric, value);
-    const told = groups.map(({ place, label, members }) => ({ place, label, values: members.flatMap((job) => (scores.get(job.id) ?? []).filter((row) => row.task === task && row.metric === metric).slice(-1).map((row) => row.value)) }));
+    const told = groups.map(({ place, label, members }) => ({ place, label, values: members.flatMap((job) => (scores.get(job.id) ?? []).filter((row) => row.task === task && row.metric === metric).slice(0, 1).map((row) => row.value)) }));
     return whiskers(`${task}, ${metric.replaceAll("_", " ")}`, told, { chance, said });
   });
   show(find("scores"), ...figures);
@@ -72,9 +72,18 @@ function showScores(groups) {
   find("scores-empty").textContent = "None of these jobs has been probed yet. A probe job scores a trained model; each training's page has a button for it.";
 }
 
+const these = (name) => asked.map((job_id) => `&${name}=${encodeURIComponent(job_id)}`).join("");
+
+async function readJobs() {
+  const { data } = await get(`/v1/jobs?limit=${MOST}${these("id")}`);
+  const missing = asked.find((job_id) => !data.some((job) => job.id === job_id));
+  if (missing) throw Object.assign(new Error(`there is no job ${missing}; choose some in the list of jobs`), { faults: [] });
+  jobs = asked.map((job_id) => data.find((job) => job.id === job_id));
+}
+
 async function readScores() {
-  const found = await Promise.all(asked.map((job_id) => get(`/v1/jobs/${encodeURIComponent(job_id)}/results`)));
-  scores = new Map(asked.map((job_id, at) => [job_id, found[at].data.filter((row) => row.split === SPLIT)]));
+  const rows = await everything(`/v1/results?group_by=none&split=${SPLIT}&limit=1000${these("job_id")}`);
+  scores = new Map(asked.map((job_id) => [job_id, rows.filter((row) => row.job_id === job_id || row.model_job_id === job_id)]));
 }
 
 async function nameCharts() {
@@ -114,8 +123,7 @@ function redraw() {
 }
 
 async function look() {
-  const found = Promise.all(asked.map((job_id) => get(`/v1/jobs/${encodeURIComponent(job_id)}`)));
-  [jobs] = await Promise.all([found, readScores(), nameCharts()]);
+  await Promise.all([readJobs(), readScores(), nameCharts()]);
   find("content").hidden = false;
   find("about").textContent = `${jobs.length} jobs, ${new Set(jobs.map((job) => job.group_sha256)).size} different specs but for their seeds.`;
   await redraw();
