@@ -67,16 +67,21 @@ class Addresses:
 
         Where nothing may be fetched they are as they were, and preparing them says so.
         """
-        if not self._origins:
-            return inputs
-        images = {each.name for each in manifest.inputs if each.kind == "image"}
-        wanted = list(dict.fromkeys(address for given in inputs for address in addresses(given, images)))
+        wanted = self.wanted(manifest, inputs)
         if not wanted:
             return inputs
+        images = _images(manifest)
         budget = _Budget(self._settings.max_body_bytes)
         outcomes = await asyncio.gather(*(self._outcome(each, budget) for each in wanted[:MOST_ADDRESSES]))
         found = dict(zip(wanted, outcomes, strict=False))
         return [_with_files(given, images, found) for given in inputs]
+
+    def wanted(self, manifest: Manifest, inputs: Sequence[Given]) -> list[str]:
+        """The different addresses of inputs, if any may be fetched at all."""
+        if not self._origins:
+            return []
+        images = _images(manifest)
+        return list(dict.fromkeys(address for given in inputs for address in addresses(given, images)))
 
     async def _outcome(self, address: str, budget: _Budget) -> bytes | Unfetched:
         try:
@@ -160,6 +165,10 @@ class _Pinned(httpcore.AsyncNetworkBackend):
             except (httpcore.ConnectError, httpcore.ConnectTimeout):
                 continue
         return await self._network.connect_tcp(last, port, CONNECT_S, local_address, socket_options)
+
+
+def _images(manifest: Manifest) -> set[str]:
+    return {each.name for each in manifest.inputs if each.kind == "image"}
 
 
 def addresses(given: Given, images: set[str]) -> list[str]:

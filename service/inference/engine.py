@@ -131,7 +131,7 @@ class InferenceEngine:
         """
         timing = current()
         async with self._in_time(timing, len(inputs)):
-            inputs = await self.addresses.fetched(found.manifest, inputs)
+            inputs = await self._fetched(found, inputs, timing)
             keys = await self._input_keys(found, inputs)
             told = [self._vectors.recall(key) for key in keys]
             new = [row for row, each in enumerate(told) if each is None]
@@ -158,7 +158,7 @@ class InferenceEngine:
         """Inputs ready for `embed_prepared` (B). Raises InvalidError naming every bad input, and OverloadedError."""
         timing = current()
         async with self._in_time(timing, len(inputs)):
-            inputs = await self.addresses.fetched(found.manifest, inputs)
+            inputs = await self._fetched(found, inputs, timing)
             with self.room.taken(found.digest, len(inputs), self._left_s(timing)):
                 ready = await self._prepared(found, inputs, len(inputs), timing)
         return [each.sample for each in ready]
@@ -182,6 +182,13 @@ class InferenceEngine:
     async def predict(self, head: Head, vectors: NDArray[np.float32], top: int | None) -> list[Prediction]:
         """What a head says of embeddings (B, D) as the network gives them. Raises UnavailableError."""
         return await self._preparing.call(lambda: predict(head, vectors, top))
+
+    async def _fetched(self, found: Found, inputs: Sequence[Given], timing: Timing) -> Sequence[Given]:
+        """Inputs with files in the place of addresses. What would be refused afterwards is refused before."""
+        if not self.addresses.wanted(found.manifest, inputs):
+            return inputs
+        self.room.assert_free(found.digest, len(inputs), self._left_s(timing))
+        return await self.addresses.fetched(found.manifest, inputs)
 
     async def _input_keys(self, found: Found, inputs: Sequence[Given]) -> list[bytes | None]:
         if not self.cache.is_on:

@@ -43,6 +43,17 @@ class Room:
 
     @contextmanager
     def taken(self, digest: str, count: int, patience_s: float = math.inf) -> Iterator[None]:
+        """Raises OverloadedError as `assert_free` does."""
+        self.assert_free(digest, count, patience_s)
+        self._inside[digest] += count
+        try:
+            yield
+        finally:
+            self._inside[digest] -= count
+            if not self._inside[digest]:
+                del self._inside[digest]
+
+    def assert_free(self, digest: str, count: int, patience_s: float = math.inf) -> None:
         """Raises OverloadedError, also where the wait would use up the caller's patience."""
         of_one, inside, wait_s = self._inside[digest], self.inside, 0.0
         if inside:
@@ -60,13 +71,6 @@ class Room:
             )
         if inside and inside + count > self._bounds.inputs:
             raise self._refused("overloaded", count, wait_s, f"{inside} inputs are waiting already")
-        self._inside[digest] += count
-        try:
-            yield
-        finally:
-            self._inside[digest] -= count
-            if not self._inside[digest]:
-                del self._inside[digest]
 
     def _refused(self, code: str, count: int, wait_s: float, why: str) -> OverloadedError:
         self._meters.refused("overloaded" if code == "overloaded" else "model_overloaded", count)

@@ -156,6 +156,17 @@ def test_a_picture_that_changed_is_not_remembered_by_its_address(
         assert np.abs(there - sent).max() <= 1e-6
 
 
+def test_nothing_is_fetched_for_a_request_that_is_refused_as_there_is_no_room(
+    service: TestClient, pictures: Pictures
+) -> None:
+    asked = len(pictures.asked)
+    engine = service.app.state.resources.inference  # type: ignore[attr-defined]
+    with engine.room.taken("another model", engine.room.inside + 100_000):
+        answer = WAYS["by name"](service, f"{pictures.url}/new.png")
+    assert (answer.status_code, answer.json()["code"]) == (429, "overloaded")
+    assert len(pictures.asked) == asked
+
+
 def test_an_address_in_a_text_is_a_text_and_one_in_a_query_is_no_asset(
     service: TestClient, pictures: Pictures
 ) -> None:
