@@ -106,8 +106,8 @@ class Settings(BaseSettings):
     """From asking a runner to stop until it is killed."""
     stall_s: float = Field(900, gt=0)
     """A runner that says nothing for this long is taken for hung and killed."""
-    runner_nice: int = Field(10, ge=0, le=19)
-    """By how much runners give way to what else computes on their machine, such as serving; 0: not at all."""
+    runner_nice: int = Field(0, ge=0, le=19)
+    """By how much runners give way to what else computes on their machine, such as serving; 0: not at all. Beside much else that never rests, runners of 10 hardly go on."""
     quiet_s: float = Field(60, ge=0)
     """A worker that has had no job for this long makes the previews of the datasets that are always there."""
 

@@ -24,8 +24,6 @@ from tests.applications import new_app
 
 # Before torch is imported. Tests are small and run side by side: more threads would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# What gives way to all the other tests is not done in time.
-os.environ.setdefault("FUSEBOX_RUNNER_NICE", "0")
 
 
 @pytest.hookimpl(tryfirst=True)
