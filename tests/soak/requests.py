@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import random
 from collections.abc import Callable, Sequence
@@ -156,7 +157,9 @@ class Drawn:
         )
 
     def _too_large(self) -> Asked:
-        return self._refused("a body too long", 413, {"text": "x" * (MOST_BYTES + 1)})
+        body = json.dumps({"model": MODEL, "inputs": [{"text": "x" * (MOST_BYTES + 1)}]}).encode()
+        sent = {"data": io.BytesIO(body), "headers": {"Content-Type": "application/json"}}
+        return Asked("a body too long", "/v1/embeddings", 413, sent=sent)
 
     def _huge_picture(self) -> Asked:
         return self._refused("a huge picture", 422, {"image": base64.b64encode(bomb(20_000, 8)).decode()})
