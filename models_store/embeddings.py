@@ -140,10 +140,15 @@ def read_manifest(folder: Path, sha256: str) -> EmbeddingsManifest:
 
 def read_file(folder: Path, manifest: EmbeddingsManifest, name: str) -> bytes:
     """All of one of its files. Raises DamagedEmbeddingsError unless it is what was written."""
+    return read_written(folder / name, manifest.files[name].sha256)
+
+
+def read_written(path: Path, sha256: str) -> bytes:
+    """The same of a file whose sha256 is known."""
     try:
-        content = (folder / name).read_bytes()
+        content = path.read_bytes()
     except OSError:
-        raise DamagedEmbeddingsError(f"{name} is gone") from None
-    if digest_of(content) != manifest.files[name].sha256:
-        raise DamagedEmbeddingsError(f"{name} has been changed")
+        raise DamagedEmbeddingsError(f"{path.name} is gone") from None
+    if digest_of(content) != sha256:
+        raise DamagedEmbeddingsError(f"{path.name} has been changed")
     return content

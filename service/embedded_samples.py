@@ -29,8 +29,8 @@ from models_store.embeddings import (
     DamagedEmbeddingsError,
     LabelNames,
     read_file,
+    read_written,
 )
-from models_store.files import digest_of
 from service import embedded, samples
 from service.embedded import Embedded
 from service.errors import InvalidError, NotFoundError
@@ -150,14 +150,11 @@ def _arrays(found: Embedded, name: str) -> Arrays:
     """Raises UnavailableError unless the file is what was written."""
     try:
         return _read(found.folder / name, found.manifest.files[name].sha256)
-    except (DamagedEmbeddingsError, OSError, ValueError, KeyError):
+    except (DamagedEmbeddingsError, ValueError, KeyError):
         raise embedded.damaged(found.job_id) from None
 
 
 @lru_cache(maxsize=8)
 def _read(path: Path, sha256: str) -> Arrays:
-    content = path.read_bytes()
-    if digest_of(content) != sha256:
-        raise DamagedEmbeddingsError(f"{path.name} has been changed")
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+    with np.load(io.BytesIO(read_written(path, sha256)), allow_pickle=False) as arrays:
         return Arrays({name: arrays[name] for name in arrays.files})

@@ -62,26 +62,25 @@ class Addresses:
         self._networks = [ipaddress.ip_network(each) for each in settings.image_url_networks]
         self._turns = asyncio.Semaphore(AT_ONCE)
 
-    async def fetched(self, manifest: Manifest, inputs: Sequence[Given]) -> Sequence[Given]:
+    async def fetched(
+        self, manifest: Manifest, inputs: Sequence[Given], assert_worth: Callable[[], None] = lambda: None
+    ) -> Sequence[Given]:
         """The inputs with the files in the place of their addresses, or with what is wrong with these.
 
-        Where nothing may be fetched they are as they were, and preparing them says so.
+        Where nothing may be fetched they are as they were, and preparing them says so. `assert_worth` is called before
+        anything is fetched, and what it raises is raised.
         """
-        wanted = self.wanted(manifest, inputs)
+        if not self._origins:
+            return inputs
+        images = {each.name for each in manifest.inputs if each.kind == "image"}
+        wanted = list(dict.fromkeys(address for given in inputs for address in addresses(given, images)))
         if not wanted:
             return inputs
-        images = _images(manifest)
+        assert_worth()
         budget = _Budget(self._settings.max_body_bytes)
         outcomes = await asyncio.gather(*(self._outcome(each, budget) for each in wanted[:MOST_ADDRESSES]))
         found = dict(zip(wanted, outcomes, strict=False))
         return [_with_files(given, images, found) for given in inputs]
-
-    def wanted(self, manifest: Manifest, inputs: Sequence[Given]) -> list[str]:
-        """The different addresses of inputs, if any may be fetched at all."""
-        if not self._origins:
-            return []
-        images = _images(manifest)
-        return list(dict.fromkeys(address for given in inputs for address in addresses(given, images)))
 
     async def _outcome(self, address: str, budget: _Budget) -> bytes | Unfetched:
         try:
@@ -165,10 +164,6 @@ class _Pinned(httpcore.AsyncNetworkBackend):
             except (httpcore.ConnectError, httpcore.ConnectTimeout):
                 continue
         return await self._network.connect_tcp(last, port, CONNECT_S, local_address, socket_options)
-
-
-def _images(manifest: Manifest) -> set[str]:
-    return {each.name for each in manifest.inputs if each.kind == "image"}
 
 
 def addresses(given: Given, images: set[str]) -> list[str]:

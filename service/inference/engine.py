@@ -185,10 +185,11 @@ class InferenceEngine:
 
     async def _fetched(self, found: Found, inputs: Sequence[Given], timing: Timing) -> Sequence[Given]:
         """Inputs with files in the place of addresses. What would be refused afterwards is refused before."""
-        if not self.addresses.wanted(found.manifest, inputs):
-            return inputs
-        self.room.assert_free(found.digest, len(inputs), self._left_s(timing))
-        return await self.addresses.fetched(found.manifest, inputs)
+
+        def assert_room() -> None:
+            self.room.assert_free(found.digest, len(inputs), self._left_s(timing))
+
+        return await self.addresses.fetched(found.manifest, inputs, assert_room)
 
     async def _input_keys(self, found: Found, inputs: Sequence[Given]) -> list[bytes | None]:
         if not self.cache.is_on:

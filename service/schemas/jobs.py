@@ -18,6 +18,8 @@ State = Literal[
 JobKind = Literal[Kind, "external"]
 """What a job may be. Those of the kind `external` are run elsewhere and only told of here; no worker takes them."""
 Name = Annotated[str, Field(max_length=255)]
+JobIds = Annotated[list[Annotated[str, Field(max_length=MAX_CHARS)]], Field(max_length=200)]
+"""To choose by."""
 MOST_TAGS = 20
 Tag = Annotated[str, Field(min_length=1, max_length=100)]
 Tags = Annotated[list[Tag], Field(max_length=MOST_TAGS)]
@@ -99,7 +101,7 @@ class Options(_Asked):
 
 
 class JobFilters(_Asked):
-    id: Annotated[list[Annotated[str, Field(max_length=MAX_CHARS)]], Field(max_length=200)] = []
+    id: JobIds = []
     """Only these, given once for each. Those that there are not are left out."""
     kind: JobKind | None = None
     state: State | None = None

@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from service.paging import MAX_CHARS
 from service.references import Unit
+from service.schemas.jobs import JobIds
 from training.events import Detail, Family
 from training.spec import Protocol
 
@@ -32,7 +33,7 @@ class ResultFilters(BaseModel):
     split: Split | None = None
     protocol: Protocol | None = None
     method: str | None = None
-    job_id: Annotated[list[Annotated[str, Field(max_length=MAX_CHARS)]], Field(max_length=200)] = []
+    job_id: JobIds = []
     """With `group_by=none`: what these jobs measured, and what was measured on what they trained. Given once for each."""
     group_by: Literal["method", "none"] = "method"
     """`method`: mean and spread over the seeds of equal trainings. `none`: every score by itself, newest first."""

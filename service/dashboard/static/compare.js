@@ -64,7 +64,7 @@ function showScores(groups) {
   const tasks = [...new Map(all.map((row) => [row.task, row])).values()].map(({ task }) => all.find((row) => row.task === task && row.metric === "macro_accuracy") ?? all.find((row) => row.task === task));
   const figures = tasks.map(({ task, metric, chance }) => {
     const said = (value) => score(metric, value);
-    const told = groups.map(({ place, label, members }) => ({ place, label, values: members.flatMap((job) => (scores.get(job.id) ?? []).filter((row) => row.task === task && row.metric === metric).slice(0, 1).map((row) => row.value)) }));
+    const told = groups.map(({ place, label, members }) => ({ place, label, values: members.flatMap((job) => (scores.get(job.id) ?? []).filter((row) => row.task === task && row.metric === metric).slice(-1).map((row) => row.value)) }));
     return whiskers(`${task}, ${metric.replaceAll("_", " ")}`, told, { chance, said });
   });
   show(find("scores"), ...figures);
@@ -82,7 +82,8 @@ async function readJobs() {
 }
 
 async function readScores() {
-  const rows = await everything(`/v1/results?group_by=none&split=${SPLIT}&limit=1000${these("job_id")}`);
+  const newest = await everything(`/v1/results?group_by=none&split=${SPLIT}&limit=1000${these("job_id")}`);
+  const rows = newest.reverse(); // in the order in which they were measured, which is that of the tasks
   scores = new Map(asked.map((job_id) => [job_id, rows.filter((row) => row.job_id === job_id || row.model_job_id === job_id)]));
 }
 

@@ -21,9 +21,13 @@ function ordered(keys, names, left = 0) {
   const places = new Map(names.sort(naturally).map((name, place) => [name, place]));
   const code = Uint8Array.from(keys, (key) => places.get(key) ?? names.length);
   const all = left ? [...names, `${left} ${OTHERS}`] : names;
-  const counts = all.map(() => 0);
+  return counted(all, code, left ? names.length : -1);
+}
+
+function counted(names, code, rest = -1) {
+  const counts = names.map(() => 0);
   for (const place of code) counts[place] += 1;
-  return { names: all, counts, code, rest: left ? names.length : -1 };
+  return { names, counts, code, rest };
 }
 
 const naturally = new Intl.Collator("en", { numeric: true }).compare;
@@ -41,9 +45,7 @@ function ranges(values) {
   const ends = [...new Set(Array.from({ length: RANGES }, (_, k) => sorted[Math.min(sorted.length - 1, Math.ceil(((k + 1) * sorted.length) / RANGES) - 1)]))];
   const names = ends.map((end, k) => (k ? `over ${number(ends[k - 1])} to ${number(end)}` : `${number(sorted[0])} to ${number(end)}`));
   const code = Uint8Array.from(values, (value) => ends.findIndex((end) => value <= end));
-  const counts = names.map(() => 0);
-  for (const place of code) counts[place] += 1;
-  return { names, counts, code, rest: -1 };
+  return counted(names, code);
 }
 
 /** A task's label of one point, in words. */

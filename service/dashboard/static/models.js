@@ -3,7 +3,6 @@
 import { get, whileSeen } from "./api.js";
 import { ago, cell, element, find, numberCell, sha, shapeOf, show, tags } from "./words.js";
 
-
 /** Each with its name and shape. */
 const inputsOf = ({ inputs }) => element("span", {}, ...inputs.flatMap((input, place) =>
   [place ? ", " : "", input.name, " ", element("small", {}, shapeOf(input))]));
