@@ -15,7 +15,7 @@ from html import escape
 from typing import Any
 
 Json = dict[str, Any]
-LABELS, PANEL, GAP, LINE, TOP, BOTTOM = 130, 210, 30, 24, 34, 44
+LETTER, PANEL, GAP, LINE, TOP, BOTTOM = 7, 210, 30, 24, 34, 44
 STYLE = """text { font: 12px system-ui, sans-serif; fill: #16211f } .soft { fill: #5b6b68 } .grid { stroke: #d8e0de }
 .chance { stroke: #8a5a00; stroke-dasharray: 4 3 } .mean { fill: #0b6e6e } .seed { fill: #0b6e6e; opacity: .3 }
 .whisker { stroke: #0b6e6e; stroke-width: 2 }
@@ -28,12 +28,12 @@ def svg(view: Json, columns: list[str]) -> str:
     places = {column["id"]: at for at, column in enumerate(view["columns"])}
     chosen = [places[name] for name in columns] if columns else list(places.values())
     rows = [row for row in view["rows"] if any(row["cells"][at]["state"] == "ran" for at in chosen)]
-    width, height = LABELS + len(chosen) * (PANEL + GAP), TOP + len(rows) * LINE + BOTTOM
+    labels = GAP + LETTER * max((len(row["label"]) for row in rows), default=0)
+    width, height = labels + len(chosen) * (PANEL + GAP), TOP + len(rows) * LINE + BOTTOM
     parts = [f'<text x="0" y="{_y(at) + 4}">{escape(row["label"])}</text>' for at, row in enumerate(rows)]
     for place, at in enumerate(chosen):
-        parts += _panel(
-            view["columns"][at], [row["cells"][at] for row in rows], LABELS + place * (PANEL + GAP)
-        )
+        left = labels + place * (PANEL + GAP)
+        parts += _panel(view["columns"][at], [row["cells"][at] for row in rows], left)
     title = escape(f"{view['title']}, protocol {view['protocol']}")
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img">'
