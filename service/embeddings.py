@@ -126,17 +126,15 @@ async def _explained(
 ) -> tuple[list[Sample], Vectors, list[Explanation]]:
     """The samples, their embeddings (B, D), and what their modalities have to do with these: parts of a sample are
     embedded beside it, in the same batches. Raises InvalidError when there are more of all than `most_rows`."""
-    samples = await engine.prepare(found, inputs)
     names = [
-        tuple(each.name for each in found.manifest.inputs if each.name in sample.arrays) for sample in samples
+        tuple(each.name for each in found.manifest.inputs if each.name in given.values) for given in inputs
     ]
     parts = [(row, subset) for row, present in enumerate(names) for subset in subsets(present)]
-    rows = samples + [samples[row].part(subset) for row, subset in parts]
-    if len(rows) > max(most_rows, len(samples)):
-        said = f"explaining {len(samples)} inputs takes {len(rows)} embeddings; {most_rows} are allowed"
+    count = len(inputs) + len(parts)
+    if count > max(most_rows, len(inputs)):
+        said = f"explaining {len(inputs)} inputs takes {count} embeddings; {most_rows} are allowed"
         raise InvalidError.at("/explain", "too_many_inputs", f"{said}, send the rest in further requests")
-    pointers = [given.pointer for given in inputs] + [inputs[row].pointer for row, _ in parts]
-    vectors = await engine.embed_prepared(found, rows, pointers)
+    samples, vectors = await engine.embed_with_parts(found, inputs, parts)
     by_subset: list[dict[tuple[str, ...], Vectors]] = [{} for _ in samples]
     for (row, subset), vector in zip(parts, vectors[len(samples) :], strict=True):
         by_subset[row][subset] = vector

@@ -5,7 +5,6 @@ The vectors are read once and kept in memory (`service.indexes`); database, disk
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,9 +21,8 @@ from service.errors import ConflictError, InvalidError
 from service.indexes import Floats, Found, Index, nearest
 from service.inference.engine import Found as FoundModel
 from service.inference.engine import InferenceEngine
-from service.inputs import samples_of, seen
+from service.inputs import found_as_pinned, samples_of, seen
 from service.resources import Resources
-from service.schemas.embeddings import InputIn
 from service.schemas.search import Links, Neighbour, QueryOut, SearchAnswer, SearchRequest
 from service.tables import Dataset
 
@@ -54,13 +52,10 @@ class Query:
 
 
 async def search(resources: Resources, asked: SearchRequest) -> SearchAnswer:
-    """Raises NotFoundError for an unknown index or model, ConflictError for an index that is not ready or a model of
-    another checkpoint, InvalidError for whatever else is wrong with the request, and UnavailableError for damaged files."""
+    """Raises NotFoundError for an unknown index or model, ConflictError for an index that is not ready, a model of another
+    checkpoint or one of another digest than asked for, InvalidError for whatever else is wrong with the request, and UnavailableError for damaged files."""
     place = await run_in_threadpool(_opened, resources, asked)
-    if asked.inputs is not None and asked.model is not None:
-        query = await _embedded(resources.inference, place, asked.inputs, asked.model)
-    else:
-        query = _known(place, asked)
+    query = await _embedded(resources.inference, place, asked) or _known(place, asked)
     vector = _from_mean(place, query) if asked.center else query.vector
     if asked.metric == "cosine" and not vector.any():
         raise InvalidError.at(
@@ -118,14 +113,20 @@ def registered(session: Session, manifest: EmbeddingsManifest) -> Dataset | None
     return session.scalar(select(Dataset).where(Dataset.sha256 == sha256).order_by(Dataset.name).limit(1))
 
 
-async def _embedded(
-    engine: InferenceEngine, place: Place, inputs: Sequence[InputIn], reference: str
-) -> Query:
-    model = await engine.find(reference)
+async def _embedded(engine: InferenceEngine, place: Place, asked: SearchRequest) -> Query | None:
+    """None where no inputs were sent."""
+    if asked.inputs is None or asked.model is None:
+        return None
+    model = await found_as_pinned(engine, asked.model, asked.model_digest)
     _assert_same_checkpoint(place, model)
-    samples, vectors = await engine.embed(model, samples_of(inputs, model.manifest))
+    samples, vectors = await engine.embed(model, samples_of(asked.inputs, model.manifest))
     of_sample = seen(samples[0], model.manifest)
-    told = QueryOut(modalities=of_sample["modalities"], model=model.label, truncated=of_sample["truncated"])
+    told = QueryOut(
+        modalities=of_sample["modalities"],
+        model=model.label,
+        model_digest=model.digest,
+        truncated=of_sample["truncated"],
+    )
     return Query(vectors[0].astype(np.float64), told)
 
 
@@ -142,7 +143,7 @@ def _assert_same_checkpoint(place: Place, model: FoundModel) -> None:
 
 def _known(place: Place, asked: SearchRequest) -> Query:
     """The query that is a vector already, or has one in the index."""
-    told = QueryOut(modalities=list(place.subset.modalities), model=None, truncated=[])
+    told = QueryOut(modalities=list(place.subset.modalities), model=None, model_digest=None, truncated=[])
     if asked.vector is not None:
         if len(asked.vector) != place.manifest.dim:
             raise InvalidError.at(

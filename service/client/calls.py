@@ -224,12 +224,13 @@ def embeddings_of(job_id: str) -> Call[Json]:
 
 
 def search(asked: Json) -> Call[Json]:
-    """The nearest samples of an embedded dataset. `asked`: index, k, and inputs with model, vector or sample."""
+    """The nearest samples of an embedded dataset. `asked`: index, k, and inputs with model and model_digest, vector or
+    sample."""
     return _json("POST", "/v1/search", json=asked)
 
 
 def query_metrics(asked: Json) -> Call[Json]:
-    """Curves of jobs. `asked`: job_ids, names, from_step, to_step, max_points, extremes."""
+    """Curves of jobs. `asked`: job_ids, names, from_step, to_step, max_points, extremes, digits."""
     return _json("POST", "/v1/metrics/query", json=asked)
 
 

@@ -131,7 +131,7 @@ class InferenceEngine:
         """
         timing = current()
         async with self._in_time(timing, len(inputs)):
-            inputs = await self._fetched(found, inputs, timing)
+            inputs = await self._fetched(found, inputs, timing, len(inputs))
             keys = await self._input_keys(found, inputs)
             told = [self._vectors.recall(key) for key in keys]
             new = [row for row, each in enumerate(told) if each is None]
@@ -154,14 +154,28 @@ class InferenceEngine:
         timing.ready_at = time.monotonic()
         return list(samples), np.stack(rows)
 
-    async def prepare(self, found: Found, inputs: Sequence[Given]) -> list[Sample]:
-        """Inputs ready for `embed_prepared` (B). Raises InvalidError naming every bad input, and OverloadedError."""
-        timing = current()
-        async with self._in_time(timing, len(inputs)):
-            inputs = await self._fetched(found, inputs, timing)
-            with self.room.taken(found.digest, len(inputs), self._left_s(timing)):
+    async def embed_with_parts(
+        self, found: Found, inputs: Sequence[Given], parts: Sequence[tuple[int, Sequence[str]]]
+    ) -> tuple[list[Sample], NDArray[np.float32]]:
+        """The inputs' samples (B), and the embeddings (B + P, D) of these and of `parts` of them: the row of an input, and the
+        modalities that are left of it. They are admitted once, all together, or not at all.
+
+        Raises what `embed` does.
+        """
+        timing, count = current(), len(inputs) + len(parts)
+        async with self._in_time(timing, count):
+            inputs = await self._fetched(found, inputs, timing, count)
+            with self.room.taken(found.digest, count, self._left_s(timing)):
                 ready = await self._prepared(found, inputs, len(inputs), timing)
-        return [each.sample for each in ready]
+                samples = [each.sample for each in ready]
+                ready += await self._preparing.of_samples(
+                    found.served, [samples[row].part(names) for row, names in parts]
+                )
+                timing.inputs += count
+                pointers = [each.pointer for each in inputs] + [inputs[row].pointer for row, _ in parts]
+                vectors = await self._computed(found, ready, pointers, count, timing)
+        timing.ready_at = time.monotonic()
+        return samples, np.stack(vectors)
 
     async def embed_prepared(
         self, found: Found, samples: Sequence[Sample], pointers: Sequence[str]
@@ -183,11 +197,14 @@ class InferenceEngine:
         """What a head says of embeddings (B, D) as the network gives them. Raises UnavailableError."""
         return await self._preparing.call(lambda: predict(head, vectors, top))
 
-    async def _fetched(self, found: Found, inputs: Sequence[Given], timing: Timing) -> Sequence[Given]:
-        """Inputs with files in the place of addresses. What would be refused afterwards is refused before."""
+    async def _fetched(
+        self, found: Found, inputs: Sequence[Given], timing: Timing, count: int
+    ) -> Sequence[Given]:
+        """Inputs with files in the place of addresses. What would be refused afterwards, of `count` embeddings that are asked
+        for, is refused before."""
 
         def assert_room() -> None:
-            self.room.assert_free(found.digest, len(inputs), self._left_s(timing))
+            self.room.assert_free(found.digest, count, self._left_s(timing))
 
         return await self.addresses.fetched(found.manifest, inputs, assert_room)
 

@@ -1,7 +1,8 @@
 """By what a vector is remembered: a sha256 of everything that it depends on, and of nothing else.
 
-Two keys lead to a vector. The *sample's* is of the arrays that go into the network, so that one picture is the same however
-it was sent. The *input's* is of what was sent, and saves preparing again what is sent again.
+Two keys lead to a vector. The *sample's* is of the arrays that go into the network, or of an image's bytes before they are
+normalised, so that one picture is the same as PNG and as WebP. The *input's* is of what was sent, and saves preparing again
+what is sent again.
 """
 
 from __future__ import annotations
@@ -44,10 +45,10 @@ def keyed(model: _Model, sample: Sample) -> Ready:
     """The sample with its key and those of its parts, which it may have from the same model already. Modalities that it
     lacks are told by their absence."""
     keys = {
-        name: sample.keys.get(name) or _part_key(model, name, array)
+        name: sample.keys.get(name) or _part_key(model, name, sample.sources.get(name, array))
         for name, array in sorted(sample.arrays.items())
     }
-    return Ready(replace(sample, keys=keys), _hashed(b"sample", model, keys.values()))
+    return Ready(replace(sample, keys=keys, sources={}), _hashed(b"sample", model, keys.values()))
 
 
 def input_key(model: _Model, given: Given) -> bytes | None:

@@ -10,8 +10,9 @@ import base64
 import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
@@ -69,6 +70,9 @@ class Sample:
     """Texts that were cut to the longest the network can read."""
     keys: Mapping[str, bytes] = field(default_factory=dict)
     """Of each array, where they are known: a sha256 of all that its encoding depends on."""
+    sources: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    """Of an image without a key, the bytes that it was computed from one by one: they tell it apart as well, and are a
+    quarter as long."""
 
     def part(self, names: Sequence[str]) -> Sample:
         """The same with no other modalities than these."""
@@ -77,25 +81,36 @@ class Sample:
         return Sample({name: self.arrays[name] for name in kept}, self.truncated, keys)
 
 
+class Made(NamedTuple):
+    """Of one modality of an input."""
+
+    array: NDArray[Any]
+    cut: bool = False
+    """Whether something was cut off."""
+    source: NDArray[Any] | None = None
+    """As in `Sample.sources`."""
+
+
 def prepare(
     given: Given, manifest: Manifest, tokenizers: Mapping[str, Tokenizer], settings: Settings
 ) -> Sample | list[Fault]:
     faults = _misfits(given, manifest)
     if faults:
         return faults
-    ready: dict[str, NDArray[Any]] = {}
-    truncated: list[str] = []
+    ready: dict[str, Made] = {}
     for wanted in manifest.inputs:
         if wanted.name not in given.values:
             continue
         try:
-            ready[wanted.name], cut = _prepared(given.values[wanted.name], wanted, tokenizers, settings)
+            ready[wanted.name] = _prepared(given.values[wanted.name], wanted, tokenizers, settings)
         except FuseboxError as error:
             inner = error.faults or (Fault("", error.code, error.detail),)
             faults += [Fault(given.at(wanted.name) + each.pointer, each.code, each.detail) for each in inner]
-        else:
-            truncated += [wanted.name] if cut else []
-    return faults or Sample(ready, tuple(truncated))
+    return faults or Sample(
+        {name: each.array for name, each in ready.items()},
+        tuple(name for name, each in ready.items() if each.cut),
+        sources={name: each.source for name, each in ready.items() if each.source is not None},
+    )
 
 
 def _misfits(given: Given, manifest: Manifest) -> list[Fault]:
@@ -118,22 +133,22 @@ def _misfits(given: Given, manifest: Manifest) -> list[Fault]:
     ]
 
 
-def _prepared(
-    value: Value, wanted: Input, tokenizers: Mapping[str, Tokenizer], settings: Settings
-) -> tuple[NDArray[Any], bool]:
-    """The array, and whether something was cut off."""
+def _prepared(value: Value, wanted: Input, tokenizers: Mapping[str, Tokenizer], settings: Settings) -> Made:
     match wanted:
         case TextInput():
-            return _text(value, tokenizers[wanted.name], settings)
+            return Made(*_text(value, tokenizers[wanted.name], settings))
         case ImageInput():
-            return _image(value, wanted, settings), False
+            values = _image(value, wanted, settings)
+            return Made(
+                images.normalised(values, wanted), source=values if values.dtype == np.uint8 else None
+            )
         case SequenceInput():
-            return arrays.steps(_numbers(value, wanted), wanted), False
+            return Made(arrays.steps(_numbers(value, wanted), wanted))
         case TableInput():
-            return arrays.columns(_numbers(value, wanted), wanted), False
+            return Made(arrays.columns(_numbers(value, wanted), wanted))
 
 
-def _text(value: Value, tokenizer: Tokenizer, settings: Settings) -> tuple[NDArray[Any], bool]:
+def _text(value: Value, tokenizer: Tokenizer, settings: Settings) -> texts.Tokens:
     if isinstance(value, AssetRef):
         raise InvalidError("not_a_text", "this modality takes a text, and assets are images")
     if not isinstance(value, str):
@@ -141,7 +156,7 @@ def _text(value: Value, tokenizer: Tokenizer, settings: Settings) -> tuple[NDArr
     return texts.encode(tokenizer, value, settings.max_text_chars)
 
 
-def _image(value: Value, wanted: ImageInput, settings: Settings) -> NDArray[Any]:
+def _image(value: Value, wanted: ImageInput, settings: Settings) -> images.Values:
     if isinstance(value, AssetRef):
         image = asset_files.load(settings, value.asset_id)
     elif isinstance(value, Unfetched):
@@ -155,7 +170,7 @@ def _image(value: Value, wanted: ImageInput, settings: Settings) -> NDArray[Any]
             "not_an_image",
             'this modality takes an image, not numbers; send its file in base64, or {"asset": id}',
         )
-    return images.pixels(image, wanted)
+    return images.fitted(image, wanted)
 
 
 def _numbers(value: Value, wanted: SequenceInput | TableInput) -> list[Any] | Packed:

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from models_store.embeddings import EmbeddedSource, Format, SplitRows
 from service.embedded import Embedded
 from service.indexes import Metric
-from service.schemas.embeddings import MOST_MODALITIES, InputIn, Reference
+from service.schemas.embeddings import MOST_MODALITIES, Digest, InputIn, Reference
 from service.schemas.samples import Labels
 from training.spec.datasets import SplitName
 
@@ -94,6 +94,8 @@ class SearchRequest(BaseModel):
     """One sample, as POST /v1/embeddings takes it."""
     model: Reference | None = None
     """Of the very checkpoint that the index was made by; 409 otherwise."""
+    model_digest: Digest | None = None
+    """The model whose vectors you have already: should `model` mean another one by now, the answer is 409."""
     vector: Annotated[list[Number], Field(min_length=1, max_length=MOST_NUMBERS)] | None = None
     """As the network gives it, where lengths matter: with `normalize: false`."""
     sample: Annotated[int, Field(strict=True, ge=0, le=2**62)] | None = None
@@ -119,6 +121,10 @@ class SearchRequest(BaseModel):
             raise PydanticCustomError(
                 "model_of_inputs",
                 "`inputs` are embedded by a `model`, and nothing else is; give both or neither",
+            )
+        if self.model_digest is not None and self.model is None:
+            raise PydanticCustomError(
+                "digest_of_model", "`model_digest` is that of a `model`; name one, or leave it out"
             )
         return self
 
@@ -148,6 +154,7 @@ class QueryOut(_Told):
     """What the query's vector is of."""
     model: str | None
     """`name@version` of the model that embedded it."""
+    model_digest: str | None
     truncated: list[str]
     """Texts that were longer than the model reads and were cut."""
 

@@ -106,6 +106,12 @@ def test_means_are_subtracted_of_what_each_side_is_of(place: Place) -> None:
         ({"vector": [1.0] * DIM, "sample": 2}, "invalid_request", [""]),
         ({"vector": [1.0] * DIM, "model": "captions"}, "invalid_request", [""]),
         ({"inputs": [{"text": "x"}]}, "invalid_request", [""]),
+        ({"sample": 2, "model_digest": "0" * 64}, "invalid_request", [""]),
+        (
+            {"inputs": [{"text": "x"}], "model": "m", "model_digest": "x"},
+            "invalid_request",
+            ["/model_digest"],
+        ),
         ({"inputs": [{"text": "x"}, {"text": "y"}], "model": "m"}, "invalid_request", ["/inputs"]),
         ({"vector": [1.0] * (DIM - 1)}, "wrong_width", ["/vector"]),
         ({"vector": [1.0] * (DIM + 1)}, "wrong_width", ["/vector"]),
@@ -214,7 +220,19 @@ def test_inputs_are_embedded_as_elsewhere_and_searched_for(place: Place, measure
     for metric in ("cosine", "dot", "l2"):
         found = place.found(inputs=[INPUT], model="measured", metric=metric)
         assert found["data"] == place.found(vector=embedding["embedding"], metric=metric)["data"]
-        assert found["query"] == {"modalities": ["series", "static"], "model": "measured@1", "truncated": []}
+        assert found["query"] == {
+            "modalities": ["series", "static"],
+            "model": "measured@1",
+            "model_digest": measured,
+            "truncated": [],
+        }
+
+
+def test_a_search_is_pinned_to_the_model_whose_vectors_one_has(place: Place, measured: str) -> None:
+    asked = {"inputs": [INPUT], "model": "measured"}
+    assert place.found(**asked, model_digest=measured)["data"] == place.found(**asked)["data"]
+    other = place.search(**asked, model_digest="0" * 64)
+    assert problem(other) == (409, "model_digest_differs", ["/model_digest"])
 
 
 def test_what_is_wrong_with_inputs_is_said_as_elsewhere(place: Place, measured: str) -> None:

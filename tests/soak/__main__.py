@@ -110,13 +110,20 @@ def failures(found: Mapping[str, Any], second: Seen, last: Seen) -> list[str]:
 
 
 def _publish(url: str) -> None:
-    """A model, by jobs. After two epochs a probe hangs on differences that int8 rounds away."""
+    """A model with the heads of a probe, by jobs. After two epochs the probe hangs on differences that int8 rounds away."""
     with Client(url) as client:
         training = client.submit("train", TRAINING)["id"]
+        probe = client.submit("probe", {"run": training}, after=training)["id"]
         spec = {"run": training, "name": MODEL, "max_score_drop": 1}
         export = client.submit("export", spec, after=training)["id"]
-        ended = eventually(lambda: (job := client.job(export))["finished_at"] and job, 600, every_s=0.5)
-        assert ended["state"] == "succeeded", ended
+        _assert_succeeds(client, probe)
+        _assert_succeeds(client, export)
+        client.attach_heads(MODEL, probe)
+
+
+def _assert_succeeds(client: Client, job: str) -> None:
+    ended = eventually(lambda: (now := client.job(job))["finished_at"] and now, 600, every_s=0.5)
+    assert ended["state"] == "succeeded", ended
 
 
 def _uploaded(url: str, samples: Samples, folder: Path) -> list[str]:

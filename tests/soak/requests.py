@@ -44,11 +44,12 @@ class Drawn:
         self._random = random.Random(seed)
         self._good = [
             self._by_name, self._by_name, self._packed, self._one_asset, self._parts, self._openai, self._voyage, self._cohere,
-            self._tensors, self._form, self._explained,
+            self._tensors, self._form, self._explained, self._predicted, self._with_head,
         ]  # fmt: skip
         self._bad = [
             self._truncated, self._one_of_many, self._too_large, self._huge_picture, self._unknown_model, self._unknown_modality,
             self._not_json, self._nan, self._wrong_key, self._other_digest, self._address, self._no_such_asset, self._nothing,
+            self._no_such_head,
         ]  # fmt: skip
 
     def request(self, bad: float = 0.3) -> Asked:
@@ -139,6 +140,23 @@ class Drawn:
         body = {"model": MODEL, "inputs": [known.values], "explain": "modality"}
         return Asked("explained", "/v1/embeddings", sent={"json": body}, vectors=[known.of_length_1("fp32")])
 
+    def _predicted(self) -> Asked:
+        some, answers = self._some(), self._samples.answers
+        body = {"model": MODEL, "probe": answers.task, "inputs": [each.values for each in some]}
+        return Asked("predicted", "/v1/predictions", sent={"json": body}, vectors=[answers.of(each) for each in some],
+                     read=lambda answer: [answers.read(each["predictions"][answers.task]) for each in answer["data"]])  # fmt: skip
+
+    def _with_head(self) -> Asked:
+        some, answers = self._some(), self._samples.answers
+        body = {"model": MODEL, "heads": [answers.task], "inputs": [each.values for each in some]}
+
+        def read(answer: Any) -> Any:
+            said = [(each["embedding"], each["predictions"][answers.task]) for each in answer["data"]]
+            return [np.concatenate([vector, answers.read(each)]) for vector, each in said]
+
+        vectors = [np.concatenate([each.of_length_1("fp32"), answers.of(each)]) for each in some]
+        return Asked("with a head", "/v1/embeddings", sent={"json": body}, vectors=vectors, read=read)
+
     # -------------------------------------------------------------------------------------------------- bad
 
     def _refused(self, name: str, status: int, *inputs: Any, **rest: Any) -> Asked:
@@ -199,3 +217,7 @@ class Drawn:
 
     def _nothing(self) -> Asked:
         return self._refused("nothing", 422, {})
+
+    def _no_such_head(self) -> Asked:
+        body = {"model": MODEL, "probe": "nothing", "inputs": [{"text": "a"}]}
+        return Asked("no such head", "/v1/predictions", 422, sent={"json": body})

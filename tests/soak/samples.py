@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models_store.heads import Head, HeadStore
 from models_store.manifest import Precision
 from models_store.store import ModelStore
+from service.inference.predict import predict
 from service.inference.prepare import Given, Sample, prepare
 from service.inference.served import Served, load
 from service.settings import Settings
@@ -37,6 +39,24 @@ class Known:
         return unit
 
 
+class Answers:
+    """What a head of classes says. Its weights make small differences of a vector larger: what is compared are
+    probabilities over the most by which that can be, the greatest singular value of the weights."""
+
+    def __init__(self, head: Head) -> None:
+        self._head = head
+        self.task = head.manifest.task
+        self._stretch = max(1.0, float(np.linalg.norm(head.weight, 2)))
+
+    def of(self, known: Known) -> Vector:
+        (said,) = predict(self._head, known.vectors["fp32"][None], None)
+        return self.read(said)
+
+    def read(self, said: dict[str, Any]) -> Vector:
+        """(K) of one prediction, as it is answered."""
+        return np.array(list(said["probabilities"].values()), dtype=np.float32) / np.float32(self._stretch)
+
+
 class Samples:
     """All pairs of so many pictures and texts, and each of them alone."""
 
@@ -50,6 +70,9 @@ class Samples:
         self.pairs = [_known(values, networks, settings) for values in pairs]
         self.of_pictures = [_known({"image": image}, networks, settings) for image in self.pictures]
         self.of_texts = [_known({"text": text}, networks, settings) for text in self.texts]
+        heads = HeadStore(store)
+        task, sha256 = next(iter(heads.attached(digest).items()))
+        self.answers = Answers(heads.read(digest, task, sha256))
 
 
 def _known(values: dict[str, Any], networks: dict[Precision, Served], settings: Settings) -> Known:

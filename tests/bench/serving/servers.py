@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 
 import psutil
+
+from service import child
 
 ROOT = Path(__file__).parents[3]
 ANCHORS = ("mosec==0.9.8", "litserve==0.2.19", "bentoml==1.4.40")
@@ -91,22 +92,18 @@ def environment_of_anchors(folder: Path) -> str:
 
 @contextmanager
 def running(server: Server, environment: dict[str, str], log: Path) -> Iterator[Running]:
+    """It ends with the bench, also where that is killed."""
     port = free_port()
-    command = [part.format(port=port) for part in server.command]
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            command,
-            env={**os.environ, **environment, "PORT": str(port), "FUSEBOX_PORT": str(port)},
-            cwd=ROOT,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
+    process = child.start(
+        [part.format(port=port) for part in server.command],
+        env={**os.environ, **environment, "PORT": str(port), "FUSEBOX_PORT": str(port)},
+        log=log,
+    )
     try:
         wait_for(process, port, log)
         yield Running(server, f"http://127.0.0.1:{port}{server.path}", psutil.Process(process.pid))
     finally:
-        stop(process)
+        child.stop(process, STOP_S)
 
 
 def wait_for(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
@@ -125,15 +122,6 @@ def wait_for(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
             pass
         time.sleep(0.2)
     raise RuntimeError(f"no answer within {START_S} s; see {log}")
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(STOP_S)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def free_port() -> int:

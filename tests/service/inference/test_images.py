@@ -15,7 +15,9 @@ from PIL import Image
 from models_store.manifest import ImageInput
 from service.errors import FuseboxError, InvalidError, TooLargeError, UnsupportedMediaError
 from service.inference.images import TURNS, decode, pixels
+from service.inference.prepare import Given, Sample, prepare
 from service.settings import Settings
+from tests.models_store.bundles import manifest
 from tests.service.pictures import OTHERS, bomb, file, noise, png, truncated_png
 from training.data.samples import IMAGENET, normalise
 from training.registration.images import square
@@ -60,6 +62,18 @@ def test_sixteen_bit_grey_is_scaled_and_not_clipped(limits: Settings) -> None:
     smaller = pixels(decode(sent, limits), network(4))
     assert smaller.min() >= 0
     assert 0.4 < smaller.mean() < 0.6
+
+
+def test_bytes_stand_for_a_picture_where_it_has_no_more_than_bytes(limits: Settings) -> None:
+    """Of sixteen bits the numbers are no bytes; they might be those that somebody sends as a tensor."""
+    described = manifest({}, inputs=[network().model_dump()])
+    deep = Image.fromarray(np.linspace(0, 65_535, 64).astype(np.uint16).reshape(8, 8))
+    for picture, has_bytes in ((noise(8, 8, seed=1, mode="L"), True), (deep, False)):
+        sample = prepare(Given({"image": file(picture)}, ""), described, {}, limits)
+        assert isinstance(sample, Sample)
+        assert ("image" in sample.sources) is has_bytes
+        for source in sample.sources.values():
+            assert np.array_equal(source[0], np.asarray(picture))
 
 
 def test_transparent_parts_show_the_models_background(limits: Settings) -> None:

@@ -269,6 +269,30 @@ def test_what_is_called_off_while_it_is_prepared_counts_no_more(settings: Settin
     with_engine(settings, ask)
 
 
+def test_what_is_embedded_with_its_parts_is_admitted_once(settings: Settings) -> None:
+    """What comes while it is prepared cannot have it refused afterwards."""
+    pair: dict[str, Value] = {"static": [1.0, 2.0], "image": base64.b64encode(png(0, 300, 300)).decode()}
+
+    async def ask(engine: InferenceEngine) -> None:
+        graphs = Sleeping()
+        found = slow_model(graphs)
+        await learned(engine, found)
+        graphs.may_end.clear()
+        parts = [(0, ("static",)), (0, ("image",))]
+        explained = asyncio.ensure_future(engine.embed_with_parts(found, [Given(pair, "/inputs/0")], parts))
+        await asyncio.sleep(0)
+        assert engine.room.inside == 3, "its parts count from the start"
+        flood = asyncio.gather(*(attempted(engine, found, numbers(100 + n)) for n in range(200)))
+        await asyncio.sleep(0)
+        assert await attempted(engine, found, numbers(1)) is None
+        graphs.may_end.set()
+        samples, vectors = await explained
+        assert (len(samples), vectors.shape) == (1, (3, 4))
+        await flood
+
+    with_engine(settings, ask)
+
+
 def test_who_cannot_wait_so_long_is_refused_at_once(settings: Settings) -> None:
     async def ask(engine: InferenceEngine) -> None:
         found = slow_model()
