@@ -12,6 +12,7 @@ from service import idempotency, jobs, logs, naming, requests, results, stream
 from service.api.repeatable import Key, point_to
 from service.auth import Principal, require
 from service.deps import ReadSession, ResourcesDep, WriteSession
+from service.packing import Packed
 from service.schemas.jobs import (
     AttemptList,
     AttemptOut,
@@ -33,7 +34,7 @@ from service.schemas.jobs import (
 from service.schemas.results import ResultList
 from training.run_dir import RunDir
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=Packed)
 read = Depends(require("read"))
 Submitter = Annotated[Principal, Depends(require("submit"))]
 LastEvent = Annotated[int | None, Header(alias="Last-Event-ID", ge=0, le=2**31 - 1)]

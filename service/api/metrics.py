@@ -12,18 +12,23 @@ from service.auth import require
 from service.deps import ReadSession, ResourcesDep
 from service.metrics import exports, tfevents
 from service.metrics.reading import series_id_of
+from service.packing import Packed
 from service.schemas.metrics import (
     CurveList,
     CurveOut,
     Leaderboard,
     MetricList,
+    MetricNames,
+    MetricsOf,
     MetricsQuery,
     PointPage,
     PointsAfter,
     RankedBy,
 )
 
-router = APIRouter(prefix="/v1", tags=["metrics"], dependencies=[Depends(require("read"))])
+router = APIRouter(
+    prefix="/v1", tags=["metrics"], dependencies=[Depends(require("read"))], route_class=Packed
+)
 POINTS_PER_PAGE = 1000
 
 
@@ -35,11 +40,14 @@ def _streams(*media_types: str) -> dict[int | str, dict[str, Any]]:
 def query(asked: MetricsQuery, session: ReadSession) -> CurveList:
     """Curves of several jobs for a chart, each merged into at most `max_points` rows."""
     jobs.assert_known(session, asked.job_ids)
-    curves = metrics.query(
-        session, asked.job_ids, asked.names, asked.from_step, asked.to_step, asked.max_points
-    )
-    unwanted: dict[str, list[float | None]] = {} if asked.extremes else {"low": [], "high": []}
-    return CurveList(data=[CurveOut(**vars(curve) | unwanted, sampled=curve.width > 1) for curve in curves])
+    curves = metrics.query(session, **dict(asked))
+    return CurveList(data=[CurveOut(**vars(curve), sampled=curve.width > 1) for curve in curves])
+
+
+@router.get("/metrics/names")
+def names(session: ReadSession, asked: Annotated[MetricsOf, Query()]) -> MetricNames:
+    """The names of all metrics that any of these jobs has logged."""
+    return MetricNames(data=metrics.names(session, asked.job_id))
 
 
 @router.get("/metrics/leaderboard")

@@ -12,6 +12,7 @@ from service.api.repeatable import Key, point_to
 from service.api.results import TEXTS, written
 from service.auth import Principal, require
 from service.deps import ReadSession, WriteSession
+from service.packing import Packed
 from service.schemas.jobs import Options
 from service.schemas.replications import (
     NewReplication,
@@ -24,7 +25,7 @@ from service.schemas.replications import (
 )
 from service.schemas.results import TableView
 
-router = APIRouter(prefix="/v1/replications", tags=["replications"])
+router = APIRouter(prefix="/v1/replications", tags=["replications"], route_class=Packed)
 read = Depends(require("read"))
 Submitter = Annotated[Principal, Depends(require("submit"))]
 

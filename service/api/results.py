@@ -9,10 +9,13 @@ from fastapi import APIRouter, Depends, Query, Response
 from service import references, results
 from service.auth import require
 from service.deps import ReadSession
+from service.packing import Packed
 from service.result_formats import FORMATS
 from service.schemas.results import GroupedList, ResultFilters, ResultPage, TableList, TableView
 
-router = APIRouter(prefix="/v1", tags=["results"], dependencies=[Depends(require("read"))])
+router = APIRouter(
+    prefix="/v1", tags=["results"], dependencies=[Depends(require("read"))], route_class=Packed
+)
 
 TEXTS: dict[int | str, dict[str, Any]] = {
     200: {"content": {media_type: {"schema": {"type": "string"}} for media_type, _ in FORMATS.values()}}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import gzip
+import re
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -15,6 +16,7 @@ from typing import Annotated, Any, get_args
 from fastapi import APIRouter, Depends, FastAPI, Form, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from fastapi.routing import APIRoute
+from markupsafe import Markup
 from sqlalchemy import select
 from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
@@ -23,6 +25,7 @@ from service import datasets, references, replications
 from service.auth import COOKIE, Principal, assert_same_origin, principal_of, require
 from service.deps import ReadSession, ResourcesDep
 from service.errors import FuseboxError, NotFoundError, UnauthorizedError
+from service.packing import can_unpack
 from service.tables import STATES, Job, Model
 from service.version import VERSION
 from training.spec import DATASETS, Kind
@@ -32,6 +35,8 @@ KINDS = get_args(Kind)
 METHODS = references.methods()
 PACKED = (".js", ".css", ".svg")
 """Files that are sent packed to whoever can unpack them: text."""
+IMPORTED = re.compile(r'from "\./([\w/.]+\.js)";')
+"""What a module of ours imports."""
 templates = Jinja2Templates(HERE / "templates")
 files = StaticFiles(directory=HERE / "static")
 
@@ -189,11 +194,7 @@ async def static(request: Request, path: str) -> Response:
     answer = await files.get_response(path, request.scope)
     # Asked again each time, answered 304: a new version is seen at once.
     answer.headers["Cache-Control"] = "no-cache"
-    if (
-        answer.status_code == 200
-        and path.endswith(PACKED)
-        and "gzip" in request.headers.get("accept-encoding", "")
-    ):
+    if answer.status_code == 200 and path.endswith(PACKED) and can_unpack(request):
         return _packed(path, answer)
     return answer
 
@@ -214,6 +215,22 @@ def _page(
         "path": request.url.path,
     }
     return templates.TemplateResponse(request, name, {**everywhere, **content}, status)
+
+
+@functools.cache
+def _modules(name: str) -> Markup:
+    """The elements that load a page's module, and beside it all that it imports, which would else come one after another."""
+    needed = [name]
+    for each in needed:
+        found = IMPORTED.findall((HERE / "static" / each).read_text("utf-8"))
+        needed += [other for other in dict.fromkeys(found) if other not in needed]
+    links = [Markup('<link rel="modulepreload" href="/static/{}">').format(each) for each in needed[1:]]
+    return Markup("\n  ").join(
+        [*links, Markup('<script type="module" src="/static/{}"></script>').format(name)]
+    )
+
+
+templates.env.globals["modules"] = _modules
 
 
 def _packed(path: str, answer: Response) -> Response:

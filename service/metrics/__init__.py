@@ -10,7 +10,7 @@ read. Steps only grow within a series; what a resumed run does again is removed 
 
 from service.metrics.cutting import truncate
 from service.metrics.leaderboard import ranked
-from service.metrics.reading import READ_PER_ROW, Curve, points, query, summaries
+from service.metrics.reading import READ_PER_ROW, Curve, names, points, query, summaries
 from service.metrics.writing import Values, append, append_values, overwrite
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Values",
     "append",
     "append_values",
+    "names",
     "overwrite",
     "points",
     "query",

@@ -13,6 +13,9 @@ from service.metrics.tally import MOST
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+FARTHEST = 1e280
+"""Numbers up to it, and down to its inverse, may be rounded without leaving what a double holds."""
+POWERS = np.array([float(f"1e{power}") for power in range(309)])
 
 
 @dataclass
@@ -57,15 +60,9 @@ class Columns:
         middle: list[int] = (self.step0 + (self.step1 - self.step0) // 2).tolist()
         return middle
 
-    def means(self) -> list[float | None]:
+    def means(self) -> Floats:
         with np.errstate(invalid="ignore", divide="ignore"):
-            return _with_gaps(self.total / self.finite)
-
-    def lows(self) -> list[float | None]:
-        return _with_gaps(self.low)
-
-    def highs(self) -> list[float | None]:
-        return _with_gaps(self.high)
+            return self.total / self.finite
 
 
 def of_points(rows: Sequence[Any]) -> Columns:
@@ -100,7 +97,20 @@ def _floats(column: Sequence[float | None]) -> Floats:
     return np.array(column, np.float64)  # None becomes NaN
 
 
-def _with_gaps(column: Floats) -> list[float | None]:
+def rounded(column: Floats, digits: int) -> Floats:
+    """To so many significant digits, of which a number then is written. What is next to zero or to the largest stays as it is."""
+    size = np.abs(column)
+    plain = (size > 1 / FARTHEST) & (size < FARTHEST)  # of NaN neither holds
+    places = digits - 1 - np.floor(np.log10(size[plain])).astype(np.int64)
+    # Both ways with a power that is a whole number: 0.001 is none that a double holds.
+    up, down = POWERS[np.maximum(places, 0)], POWERS[np.maximum(-places, 0)]
+    made = column.copy()
+    made[plain] = np.rint(column[plain] * up / down) * down / up
+    return made
+
+
+def with_gaps(column: Floats) -> list[float | None]:
+    """None where there is no number, as JSON has it."""
     values: list[float | None] = column.tolist()
     if np.isnan(column).any():
         return [None if value != value else value for value in values]

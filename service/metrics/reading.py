@@ -19,7 +19,7 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import Session
 
 from service.errors import InvalidError, NotFoundError
-from service.metrics.merging import Columns, of_buckets, of_packed, of_points
+from service.metrics.merging import Columns, of_buckets, of_packed, of_points, rounded, with_gaps
 from service.metrics.records import BUCKETS, POINTS, SERIES
 from service.metrics.tally import WIDTHS
 from service.schemas.metrics import MetricOut, PointOut
@@ -65,6 +65,7 @@ class Curve:
     """The point, or the mean of the merged finite points; None where there is none."""
     low: list[float | None] = field(default_factory=list)
     high: list[float | None] = field(default_factory=list)
+    """Both empty where nobody wants extremes."""
 
 
 @dataclass
@@ -94,10 +95,13 @@ def query(
     from_step: int | None,
     to_step: int | None,
     max_points: int,
+    *,
+    extremes: bool = True,
+    digits: int | None = None,
 ) -> list[Curve]:
     """The named curves (None: all) of the jobs, each of at most `max_points` rows.
 
-    Raises InvalidError when that would be more than an answer holds.
+    Their values have so many significant digits (None: all). Raises InvalidError when that would be more than an answer holds.
     """
     steps = _Steps(0 if from_step is None else from_step, MAX_STEP if to_step is None else to_step)
     asked = _asked(session, job_ids, names, steps)
@@ -111,8 +115,14 @@ def query(
     for width, some in by_width.items():
         read = _points(session, some, steps) if width == 1 else _buckets(session, some, width, steps)
         for series_id, columns in read:
-            _fill(some[series_id].curve, columns, width, max_points)
+            _fill(some[series_id].curve, columns, width, max_points, extremes, digits)
     return [each.curve for each in asked]
+
+
+def names(session: Session, job_ids: Sequence[str]) -> list[str]:
+    """Of all metrics that any of the jobs has a point of."""
+    found = select(SERIES.c.name).where(SERIES.c.job_id.in_(job_ids), SERIES.c.n > 0).distinct()
+    return list(session.scalars(found.order_by(SERIES.c.name)))
 
 
 def summaries(session: Session, job_id: str) -> list[MetricOut]:
@@ -227,12 +237,18 @@ def _tuples(session: Session, statement: Select[Any]) -> Sequence[Any]:
     return rows
 
 
-def _fill(curve: Curve, columns: Columns, width: int, max_points: int) -> None:
+def _fill(
+    curve: Curve, columns: Columns, width: int, max_points: int, extremes: bool, digits: int | None
+) -> None:
     together = -(-len(columns.step0) // max_points)
     merged = columns if together <= 1 else columns.merged(together)
     curve.width = width * max(1, together)
     curve.step = merged.middles()
-    curve.value, curve.low, curve.high = merged.means(), merged.lows(), merged.highs()
+    told = [merged.means(), merged.low, merged.high] if extremes else [merged.means()]
+    shown = told if digits is None else [rounded(column, digits) for column in told]
+    curve.value, *rest = map(with_gaps, shown)
+    if extremes:
+        curve.low, curve.high = rest
 
 
 def _assert_few_enough(asked: Sequence[_Asked], max_points: int) -> None:

@@ -29,6 +29,8 @@ class MetricsQuery(BaseModel):
     """A longer curve is merged into at most this many rows."""
     extremes: Annotated[bool, Field(strict=True)] = True
     """Whether `low` and `high` are wanted; without them an answer is half as long."""
+    digits: Annotated[int, Field(strict=True, ge=2, le=12)] | None = None
+    """Significant ones of `value`, `low` and `high`; all by default. Six, which charts ask for, halve an answer."""
 
     @model_validator(mode="after")
     def _steps_are_in_order(self) -> Self:
@@ -62,6 +64,17 @@ class CurveOut(BaseModel):
 
 class CurveList(BaseModel):
     data: list[CurveOut]
+
+
+class MetricsOf(BaseModel):
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    job_id: Annotated[list[Annotated[str, Field(max_length=100)]], Field(min_length=1, max_length=50)]
+    """Given once for each. Those that there are not have no metrics."""
+
+
+class MetricNames(BaseModel):
+    data: list[str]
 
 
 class MetricOut(BaseModel):

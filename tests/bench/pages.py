@@ -2,7 +2,8 @@
 
 20 runs of 100,000 steps and nine further metrics, four methods over five seeds, are compared; a job of 40 metrics and 1,000
 steps is looked at; and 10,000 points are drawn by the pages' own chart. *Interactive*: the first curve is drawn, and no task
-longer than 50 ms comes later.
+longer than 50 ms comes later. Beside the times stands the work of both sides, which other processes do not change much: CPU
+time of the API's process, and of the page's main thread.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from sqlalchemy import insert
 from service import metrics
 from service.db import Sessions, make_engine, make_sessions, migrate, transaction
 from service.metrics import Values
-from service.tables import Job, ProbeResult
+from service.tables import Job, ProbeResult, utc_now
 from tests.bench.metrics import _api, _curve, _job, job_id
 from training.spec import TrainSpec, spec_hash
 
@@ -102,7 +103,7 @@ def _run(sessions: Sessions, job: str, method: str, no: int, curves: dict[str, V
     spec = TrainSpec.model_validate({"dataset": "digits", "method": method, "seed": no, "epochs": 5})
     made = _job(job) | {
         "name": f"{method} {no}", "method": method, "seed": no, "spec": spec.model_dump(mode="json"),
-        "spec_sha256": spec_hash(spec), "group_sha256": spec_hash(spec, with_seed=False),
+        "spec_sha256": spec_hash(spec), "group_sha256": spec_hash(spec, with_seed=False), "finished_at": utc_now(),
     }  # fmt: skip
     with transaction(sessions) as session:
         session.execute(insert(Job), [made])
@@ -126,12 +127,14 @@ def _visited(
     name: str, browser: Browser, process: psutil.Process, address: str, curve: str
 ) -> dict[str, float]:
     """Each time by a window that knows nothing of earlier ones."""
-    drawn, interactive, busy, payload, work = [], [], [], [], []
+    drawn, interactive, busy, payload, work, page_work, asked = [], [], [], [], [], [], []
     for no in range(REPEATS + 1):
         before = process.cpu_times()
         context = browser.new_context(viewport={"width": 1440, "height": 900})
         page = context.new_page()
         page.add_init_script(WATCH)
+        inside = context.new_cdp_session(page)
+        inside.send("Performance.enable", {"timeDomain": "threadTicks"})
         answers: list[Response] = []
         page.on("response", lambda answer, into=answers: into.append(answer))
         page.goto(address)
@@ -140,6 +143,7 @@ def _visited(
         page.wait_for_timeout(LATER_MS)
         told = page.evaluate(INTERACTIVE, curve)
         after = process.cpu_times()
+        spent = {each["name"]: each["value"] for each in inside.send("Performance.getMetrics")["metrics"]}
         sent = sum(answer.request.sizes()["responseBodySize"] for answer in list(answers))
         context.close()
         if no:  # the first makes the server and the browser read their own files
@@ -147,11 +151,15 @@ def _visited(
             interactive.append(told["interactive"])
             busy.append(told["busy"])
             payload.append(sent)
+            asked.append(len(answers))
+            page_work.append(spent["TaskDuration"] * 1e3)
             work.append((after.user + after.system - before.user - before.system) * 1e3)
     return _spread(f"{name}_drawn_ms", drawn) | _spread(f"{name}_interactive_ms", interactive) | {
         f"{name}_long_tasks_median_ms": statistics.median(busy),
         f"{name}_payload_kb": max(payload) / 1e3,
+        f"{name}_requests": max(asked),
         f"{name}_api_cpu_median_ms": statistics.median(work),
+        f"{name}_page_cpu_median_ms": statistics.median(page_work),
     }  # fmt: skip
 
 

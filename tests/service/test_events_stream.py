@@ -70,6 +70,7 @@ def listening(url: str, **headers: str) -> Iterator[Iterator[str]]:
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith("text/event-stream")
         assert answer.headers["x-accel-buffering"] == "no"
+        assert "content-encoding" not in answer.headers  # the client would take it packed
         yield answer.iter_lines()
 
 

@@ -9,12 +9,16 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from hypothesis import example, given
+from hypothesis import strategies as st
 from sqlalchemy import select
 
 from service import metrics
 from service.db import Sessions, reading, transaction
+from service.metrics import merging
 from service.tables import MetricBucket, MetricPoint, MetricSeries
 from tests.service.rows import submitted, trained
 from training.events import Metrics
@@ -317,6 +321,42 @@ def test_curves_of_several_jobs_come_by_job_and_name(client: TestClient, session
         "/v1/metrics/query", json={"job_ids": [one], "names": ["probe/share", "none"]}
     ).json()
     assert [each["name"] for each in answer["data"]] == ["probe/share"]
+
+
+def test_the_names_of_metrics_are_those_that_any_job_has_logged(
+    client: TestClient, sessions: Sessions
+) -> None:
+    one, two, three = (submitted(client)["id"] for _ in range(3))
+    for job_id, name in [(one, "loss"), (two, "loss"), (two, "a b/<c>&d"), (three, "other")]:
+        logged(sessions, job_id, [(1, 1.0)], name=name)
+    answer = client.get("/v1/metrics/names", params={"job_id": [two, one, "job_nowhere"]})
+    assert answer.json() == {"data": ["a b/<c>&d", "loss"]}
+    assert client.get("/v1/metrics/names", params={"job_id": ["job_nowhere"]}).json() == {"data": []}
+
+
+def test_values_are_told_with_so_many_digits_as_are_asked_for(client: TestClient, sessions: Sessions) -> None:
+    job_id, values = submitted(client)["id"], [2 / 3, NAN, -1234567.89, 1e-9 / 3, 0.0, math.inf, 0.25]
+    logged(sessions, job_id, list(enumerate(values)))
+    asked = {"job_ids": [job_id]}
+    (found,) = client.post("/v1/metrics/query", json=asked | {"digits": 4}).json()["data"]
+    assert found["value"] == [0.6667, None, -1235000.0, 3.333e-10, 0.0, None, 0.25]
+    assert found["low"] == found["high"] == found["value"]
+    (found,) = client.post("/v1/metrics/query", json=asked | {"digits": 4, "extremes": False}).json()["data"]
+    assert (found["value"][0], found["low"], found["high"]) == (0.6667, [], [])
+    (found,) = client.post("/v1/metrics/query", json=asked).json()["data"]
+    assert found["value"][:3] == [2 / 3, None, -1234567.89]
+
+
+@given(value=st.floats(allow_nan=False, allow_infinity=False), digits=st.integers(2, 12))
+@example(value=sys.float_info.max, digits=2)
+@example(value=-sys.float_info.min, digits=12)
+@example(value=999.9999999999999, digits=6)
+@example(value=1e3, digits=2)
+def test_a_rounded_number_is_next_to_the_one_it_stands_for(value: float, digits: int) -> None:
+    (rounded,) = merging.rounded(np.array([value]), digits).tolist()
+    assert abs(rounded - value) <= abs(value) * 0.5001 * 10.0 ** (1 - digits)
+    if 1e-6 < abs(value) < 1e20:
+        assert rounded == float(f"{rounded:.{digits}g}"), "more digits would be written"
 
 
 def test_a_long_curve_says_that_it_is_merged(client: TestClient, sessions: Sessions) -> None:

@@ -30,6 +30,7 @@ SCOPES = {
     "GET /v1/jobs/{job_id}/metrics.csv": "read",
     "GET /v1/jobs/{job_id}/metrics.tfevents": "read",
     "POST /v1/metrics/query": "read",
+    "GET /v1/metrics/names": "read",
     "GET /v1/metrics/leaderboard": "read",
     "POST /api/2.0/mlflow/runs/log-batch": "submit",
     "GET /api/2.0/mlflow/runs/get": "submit",

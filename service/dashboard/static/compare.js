@@ -1,15 +1,17 @@
 // Several jobs side by side: groups of them as lines with bands, their scores as dots with whiskers, and what differs in
 // their specs.
 
-import { everything, get, post, whileSeen } from "./api.js";
+import { curvesOf, everything, get, whileSeen } from "./api.js";
 import { lines } from "./chart.js";
 import { aligned } from "./groups.js";
-import { whileInSight } from "./seen.js";
+import { oneByOne, whileInSight } from "./seen.js";
 import { element, find, flat, jobLink, number, score, show, stateBadge } from "./words.js";
 import { swatch, whiskers } from "./whiskers.js";
 
 const MOST = 50;
 const MOST_POINTS = 4000; // of all lines of a chart together
+const CURVES_AT_ONCE = 120; // of more the server would read less closely; and so the first chart is drawn while others come
+const AGAIN_MS = 5000;
 const SPLIT = "test";
 const asked = [...new Set((new URLSearchParams(location.search).get("jobs") ?? "").split(",").filter(Boolean))];
 const how = find("how");
@@ -88,8 +90,8 @@ async function readScores() {
 }
 
 async function nameCharts() {
-  const { data } = await post("/v1/metrics/query", { job_ids: asked, max_points: 2, extremes: false });
-  const names = [...new Set(data.map((each) => each.name))].sort((a, b) => Number(b === "loss") - Number(a === "loss") || a.localeCompare(b));
+  const { data } = await get(`/v1/metrics/names?${these("job_id").slice(1)}`);
+  const names = data.sort((a, b) => Number(b === "loss") - Number(a === "loss") || a.localeCompare(b));
   find("curves-empty").hidden = names.length > 0;
   for (const name of names) {
     if (charts.has(name)) continue;
@@ -99,12 +101,18 @@ async function nameCharts() {
   }
 }
 
-const drawCharts = (names) => Promise.all(names.map(drawChart));
-
-async function drawChart(name) {
-  const made = charts.get(name);
+async function drawCharts(names) {
   const most = Math.max(50, Math.min(400, Math.floor(MOST_POINTS / asked.length)));
-  const { data } = await post("/v1/metrics/query", { job_ids: asked, names: [name], max_points: most, extremes: false });
+  const several = Math.ceil(CURVES_AT_ONCE / asked.length);
+  for (let at = 0; at < names.length; at += several) {
+    const some = names.slice(at, at + several);
+    const found = Map.groupBy(await curvesOf({ job_ids: asked, names: some, max_points: most, extremes: false }), (curve) => curve.name);
+    await oneByOne(some, (name) => drawChart(name, found.get(name) ?? []));
+  }
+}
+
+function drawChart(name, data) {
+  const made = charts.get(name);
   const alone = how.elements.seeds.checked;
   const state = JSON.stringify([how.elements.group.value, alone, data.map((each) => [each.job_id, each.step.at(-1), each.points_total])]);
   if (state === made.drawn) return;
@@ -154,9 +162,9 @@ find("every").addEventListener("change", () => showDiff(groupsOf()));
 /** A refusal stays; a server that does not answer is asked again. */
 function begin() {
   const work = asked.length === 0 ? suggest : look;
-  work().then((live) => live === true && whileSeen(5000, look)).catch((error) => {
+  work().then((live) => live === true && setTimeout(() => whileSeen(AGAIN_MS, look), AGAIN_MS)).catch((error) => {
     find("about").textContent = error.message;
-    if (!error.faults) setTimeout(begin, 5000);
+    if (!error.faults) setTimeout(begin, AGAIN_MS);
   });
 }
 

@@ -26,6 +26,9 @@ let query = null;
 let nearest = [];
 
 const count = (value) => value.toLocaleString("en");
+/** Of what kind a point is: all rows are drawn for the first kind, then for the second, … */
+const placeOfKind = (point) => Math.floor(point / labels.row.length);
+const kindOf = (point) => drawn.of[placeOfKind(point)];
 const splitOf = (row) => files.splits.find((each) => row >= each.start && row < each.start + each.count)?.split ?? "";
 
 function showFacts() {
@@ -57,8 +60,7 @@ function offer() {
 
 function coloured() {
   const by = drawing.colour.value;
-  const kind = (point) => drawn.of[Math.floor(point / labels.row.length)];
-  if (by === "of") return kindsOf(drawn.row.map((_, point) => kind(point)));
+  if (by === "of") return kindsOf(drawn.row.map((_, point) => kindOf(point)));
   if (by === "split") return kindsOf(drawn.row.map((row) => splitOf(labels.row[row])));
   const { values, ...task } = labels.tasks[Number(by.split(" ")[1])];
   return kindsOfTask({ ...task, values: drawn.row.map((row) => values[row]) });
@@ -90,14 +92,14 @@ function says(point) {
   if (point < 0) return "";
   const at = drawn.row[point];
   const told = labels.tasks.slice(0, 5).map((task) => `${task.task} ${labelOf(task, at)}`).join(", ");
-  return `Sample ${count(labels.sample[at])}, ${splitOf(labels.row[at])}${drawn.of.length > 1 ? `, ${drawn.of[Math.floor(point / labels.row.length)]}` : ""}${told ? `: ${told}` : ""}`;
+  return `Sample ${count(labels.sample[at])}, ${splitOf(labels.row[at])}${drawn.of.length > 1 ? `, ${kindOf(point)}` : ""}${told ? `: ${told}` : ""}`;
 }
 
 /** Rings around the sample that is looked at, and its neighbours where they are drawn as what was searched in. */
 function mark() {
   if (map === null) return;
   const among = named(near.among.value.split("+"));
-  const pointsOf = (row) => drawn.row.flatMap((at, point) => (labels.row[at] === row && (drawn.of.length === 1 || drawn.of[Math.floor(point / labels.row.length)] === among) ? [point] : []));
+  const pointsOf = (row) => drawn.row.flatMap((at, point) => (labels.row[at] === row && (drawn.of.length === 1 || kindOf(point) === among) ? [point] : []));
   const [own] = query?.row === undefined ? [] : query.point === undefined ? pointsOf(query.row) : [query.point];
   map.mark(own ?? -1, nearest.flatMap(pointsOf));
 }
@@ -106,7 +108,7 @@ function mark() {
 
 async function choose(row, sample, point) {
   query = { row, sample, point };
-  if (point !== undefined && drawn.of.length > 1) near.among.value = files.subsets[Math.floor(point / labels.row.length)].join("+");
+  if (point !== undefined && drawn.of.length > 1) near.among.value = files.subsets[placeOfKind(point)].join("+");
   await search();
 }
 

@@ -1,7 +1,7 @@
 // The heads of a model: what each answers and how well, and for who may, probes whose heads can be attached, and detaching.
 
 import { get, may, post, remove } from "./api.js";
-import { cell, element, find, jobLink, numberCell, score, show } from "./words.js";
+import { cell, element, find, jobLink, numberCell, score, show, tell } from "./words.js";
 
 const MOST = 200;
 const table = find("heads");
@@ -52,12 +52,8 @@ async function suggest() {
   if (!data.length) show(find("attached"), "No probe of its training has succeeded yet. ", ...(of.train_job_id && may("submit") ? [element("a", { href: `/jobs/new?kind=probe&run=${encodeURIComponent(of.train_job_id)}` }, "Start one"), "."] : []));
 }
 
-async function say(look, ask, done) {
-  try {
-    const answer = await ask();
-    await look();
-    find("attached").textContent = done(answer);
-  } catch (error) {
-    find("attached").textContent = error.message;
-  }
-}
+const say = (look, ask, done) => tell(find("attached"), async () => {
+  const answer = await ask();
+  await look();
+  return answer;
+}, done);

@@ -1,11 +1,11 @@
 // One job: its state as it changes, its curves, scores, checkpoints, events and log, and what can be done with it.
 
-import { get, may, post, whileSeen } from "./api.js";
+import { curvesOf, get, may, post, whileSeen } from "./api.js";
 import { curve } from "./chart.js";
 import { showDiff, showLineage } from "./lineage.js";
 import { showLog } from "./log.js";
 import { letName, showName } from "./naming.js";
-import { whileInSight } from "./seen.js";
+import { oneByOne, whileInSight } from "./seen.js";
 import { tagLink } from "./tagging.js";
 import { showAttempts, timeline } from "./timeline.js";
 import { bytes, cell, element, facts, find, jobLink, moment, number, numberCell, pace, score, sha, show, span, stateBadge } from "./words.js";
@@ -76,8 +76,8 @@ async function showCurves() {
 
 async function drawCurves(names) {
   for (let at = 0; at < names.length; at += NAMES_AT_ONCE) {
-    const { data } = await post("/v1/metrics/query", { job_ids: [job_id], names: names.slice(at, at + NAMES_AT_ONCE) });
-    for (const series of data) curves.get(series.name).draw(series);
+    const found = await curvesOf({ job_ids: [job_id], names: names.slice(at, at + NAMES_AT_ONCE) });
+    await oneByOne(found, (series) => curves.get(series.name).draw(series));
   }
 }
 

@@ -2,7 +2,7 @@
 
 import { may, post } from "./api.js";
 import { onTags, tagged } from "./tagging.js";
-import { find } from "./words.js";
+import { find, tell } from "./words.js";
 
 /** What somebody has written into the field meanwhile stays there. */
 export function showName(job) {
@@ -14,15 +14,11 @@ export function letName(path, showJob) {
   const renaming = find("renaming");
   find("naming").hidden = !may("submit");
 
-  async function say(ask, done) {
-    try {
-      const job = await ask();
-      showJob(job);
-      find("named").textContent = done(job);
-    } catch (error) {
-      find("named").textContent = error.message;
-    }
-  }
+  const say = (ask, done) => tell(find("named"), async () => {
+    const job = await ask();
+    showJob(job);
+    return job;
+  }, done);
 
   function renamed(job) {
     renaming.reset();

@@ -4,6 +4,14 @@ import { element } from "./words.js";
 
 const AGAIN_MS = 5000;
 
+/** Draws each in a task of its own, so that whoever types or scrolls meanwhile need not wait for all of them. */
+export async function oneByOne(some, draw) {
+  for (const each of some) {
+    draw(each);
+    await new Promise((resolve) => setTimeout(resolve));
+  }
+}
+
 /** `draw(names)` is called with those that come into sight; returns {place, seen}. */
 export function whileInSight(draw) {
   const names = new Map();

@@ -29,6 +29,15 @@ export const trainings = (job_ids) => (job_ids.length > 1 ? `/compare?jobs=${job
 /** The end of an id tells it from its neighbours. */
 const shortId = (id) => id.replace(/^([a-z]+_).*(.{8})$/, "$1…$2");
 
+/** Says in `place` what has become of what was asked for: `done(answer)`, or why not. */
+export async function tell(place, ask, done) {
+  try {
+    place.textContent = done(await ask());
+  } catch (error) {
+    place.textContent = error.message;
+  }
+}
+
 export const cell = (content, kind = "") => element("td", { class: kind || null }, content);
 export const numberCell = (content) => cell(content, "number");
 
