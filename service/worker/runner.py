@@ -22,7 +22,8 @@ INHERITED = frozenset(
     {"PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "FUSEBOX_HUB"}
 )
 INHERITED_PREFIXES = (
-    "LC_", "PYTHON", "OMP_", "MKL_", "KMP_", "OPENBLAS_", "CUDA_", "NVIDIA_", "NCCL_", "TORCH", "HF_HUB_", "HF_HOME"
+    "LC_", "PYTHON", "OMP_", "MKL_", "KMP_", "OPENBLAS_", "NUMBA_", "CUDA_", "NVIDIA_", "NCCL_", "TORCH",
+    "HF_HUB_", "HF_HOME",
 )  # fmt: skip
 
 

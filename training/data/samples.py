@@ -116,13 +116,13 @@ def measured(items: Tensor) -> Tensor:
     return items.float().div_(255) if items.dtype == torch.uint8 else items
 
 
-def normalise(items: Tensor, normalisation: Normalisation | None, out: Tensor | None = None) -> Tensor:
+def normalise(items: Tensor, normalisation: Normalisation | None) -> Tensor:
     """Images (B, C, H, W) to zero mean and unit deviation per channel, sequences (B, L, F) and tables (B, F) per
-    feature. Padding of a sequence stays zero. Written to `out` where it is given and there is something to do."""
+    feature. Padding of a sequence stays zero."""
     if normalisation is None:
         return items
     mean, std = (_broadcastable(values, items.ndim, items.device) for values in normalisation)
-    normal = torch.sub(items, mean, out=out).div_(std)
+    normal = (items - mean).div_(std)
     return normal * is_there("sequence", items)[..., None] if items.ndim == 3 else normal
 
 

@@ -1,6 +1,7 @@
 """SimCLR's views (arXiv:2002.05709): crop and mirror, colour jitter, grey, blur, as CoMM and InfMasking train on.
 
 What is random is drawn first and for the whole batch; what is then done to the images is the same for whoever draws it.
+Here it is a batch's, pass by pass, as an accelerator wants it; `simclr_cpu` is the same for bytes on a processor.
 B samples, H pixels.
 """
 
@@ -25,12 +26,6 @@ BLUR, BLURRED = (0.1, 2.0), 0.5
 NOT_BLURRED = 1e-2
 """So narrow a kernel is exactly 1 in the middle and 0 elsewhere."""
 LUMA = (0.299, 0.587, 0.114)
-CACHED_FLOATS = 1 << 17
-"""Images at once on a CPU: what fits into a core's cache is changed there many times before it returns to memory."""
-
-
-NEGLIGIBLE = 1e-7
-"""Of a kernel, what does not change a float32."""
 
 
 @dataclass(frozen=True)
@@ -70,24 +65,13 @@ def drawn(images: Tensor) -> Drawn:
 
 
 def applied(images: Tensor, what: Drawn, normalisation: Normalisation | None = None) -> Tensor:
-    if images.device.type != "cpu":
-        return _applied(images, what, normalisation)
-    some = max(1, CACHED_FLOATS // images[0].numel())
-    out = torch.empty(images.shape)
-    for first in range(0, len(images), some):
-        part = slice(first, first + some)
-        _applied(images[part], what.of(part), normalisation, out[part])
-    return out
+    if images.device.type == "cpu" and images.dtype == torch.uint8:
+        # Compiled when it is imported, for which only who makes such views should wait.
+        from training.data import simclr_cpu
 
-
-def _applied(
-    images: Tensor, what: Drawn, normalisation: Normalisation | None, out: Tensor | None = None
-) -> Tensor:
+        return simclr_cpu.views(images, what, normalisation)
     cropped = resample_windows(measured(images), what.windows)
-    changed = blurred(greyed(jittered(cropped, what.jitter), what.grey), what.sigma)
-    if normalisation is None:
-        return changed if out is None else out.copy_(changed)
-    return normalise(changed, normalisation, out)
+    return normalise(blurred(greyed(jittered(cropped, what.jitter), what.grey), what.sigma), normalisation)
 
 
 def random_jitter(images: Tensor) -> Tensor:
@@ -104,10 +88,6 @@ def draw_jitter(images: Tensor) -> Jitter:
 
 
 def jittered(images: Tensor, jitter: Jitter) -> Tensor:
-    if (
-        images.device.type == "cpu" and not jitter.factors.any()
-    ):  # to look is free on a CPU, a device would be waited for
-        return images
     brightness, contrast, saturation, hue = jitter.factors.view(4, -1, 1, 1, 1)
     changes = (
         lambda x: x * (1 + brightness),
@@ -161,8 +141,6 @@ def draw_grey(images: Tensor) -> Tensor:
 
 
 def greyed(images: Tensor, grey: Tensor) -> Tensor:
-    if images.device.type == "cpu" and not grey.any():
-        return images
     return torch.where(grey.view(-1, 1, 1, 1), grey_of(images), images)
 
 
@@ -178,18 +156,8 @@ def draw_sigma(images: Tensor) -> Tensor:
 
 def blurred(images: Tensor, sigma: Tensor) -> Tensor:
     """Along each side by its own Gauss kernel, as wide as three of the greatest radii; an edge goes on as its last pixel."""
-    if images.device.type != "cpu":
-        return _blurred(images, sigma)
-    kernels = _kernels(images, sigma).tolist()
-    return torch.stack([
-        image if its <= NOT_BLURRED else _shifted_and_summed(_shifted_and_summed(image, kernel, 1), kernel, 2)
-        for image, kernel, its in zip(images, kernels, sigma.tolist(), strict=True)
-    ])  # fmt: skip
-
-
-def _blurred(images: Tensor, sigma: Tensor) -> Tensor:
     n, channels, height, width = images.shape
-    kernels = _kernels(images, sigma)
+    kernels = gauss_kernels(images, sigma)
     reach = kernels.shape[1] // 2
     padded = F.pad(images, (reach, reach, reach, reach), mode="replicate")
     rows = padded.reshape(1, n * channels, height + 2 * reach, width + 2 * reach)
@@ -198,25 +166,11 @@ def _blurred(images: Tensor, sigma: Tensor) -> Tensor:
     return F.conv2d(rows, along[:, :, None], groups=n * channels).view_as(images)
 
 
-def _shifted_and_summed(image: Tensor, kernel: list[float], axis: int) -> Tensor:
-    """Convolved along an axis, faster on a CPU than as a convolution: as often as the kernel is wide, shifted and weighted."""
-    while len(kernel) > 1 and kernel[0] < NEGLIGIBLE:
-        kernel = kernel[1:-1]
-    reach = len(kernel) // 2
-    padding = (0, 0, reach, reach) if axis == 1 else (reach, reach, 0, 0)
-    padded = F.pad(image[None], padding, mode="replicate")[0]
-    size = image.shape[axis]
-    out = padded.narrow(axis, 0, size) * kernel[0]
-    for at in range(1, len(kernel)):
-        out.add_(padded.narrow(axis, at, size), alpha=kernel[at])
-    return out
-
-
-def _kernels(images: Tensor, sigma: Tensor) -> Tensor:
-    """Gauss kernels (B, 2 · reach + 1)."""
+def gauss_kernels(images: Tensor, sigma: Tensor) -> Tensor:
+    """(B, 2 · reach + 1), float32."""
     reach = math.ceil(3 * BLUR[1] * images.shape[-1] / 224)
     place = torch.arange(-reach, reach + 1, device=images.device)
-    return torch.softmax(-0.5 * (place / sigma[:, None]) ** 2, dim=1).to(images.dtype)
+    return torch.softmax(-0.5 * (place / sigma[:, None]) ** 2, dim=1)
 
 
 def grey_of(images: Tensor) -> Tensor:
