@@ -7,15 +7,16 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from service import auth, problems
+from service.access import auth
 from service.api import ROUTERS
 from service.dashboard.pages import install as install_dashboard
-from service.headers import SecurityHeaders
 from service.resources import Bell, open_resources
 from service.settings import Settings
-from service.strict_input import StrictInput
-from service.traffic import CountRequests, Traffic
 from service.version import VERSION
+from service.web import problems
+from service.web.headers import SecurityHeaders
+from service.web.strict_input import StrictInput
+from service.web.traffic import CountRequests, Traffic
 
 DESCRIPTION = """Train, probe and serve fused multimodal embeddings.
 

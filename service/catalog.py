@@ -8,8 +8,8 @@ from typing import Any, get_args
 
 from sqlalchemy.orm import Session
 
-from service import datasets as registered
-from service import previews
+from service.data import datasets as registered
+from service.data import previews
 from service.errors import ConflictError
 from service.schemas.catalog import (
     DatasetDetail,

@@ -6,7 +6,7 @@
       TooLargeError 413       UnsupportedMediaError 415
       OverloadedError 429     UnavailableError 503    DeadlineError 504
 
-Raise where you know; nothing needs catching on the way to the one handler in `service.problems`.
+Raise where you know; nothing needs catching on the way to the one handler in `service.web.problems`.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ from service.inference.meters import Meters
 from service.resources import Resources
 from service.schemas.health import PartOut, Readiness
 from service.tables import STATES, Job
-from service.traffic import Traffic
 from service.version import VERSION
+from service.web.traffic import Traffic
 
 MIN_FREE_BYTES = 512 * 2**20
 """Less free space than this and a checkpoint may not fit."""

@@ -9,10 +9,10 @@ from typing import Protocol
 from sqlalchemy import Engine
 
 from models_store.store import ModelStore
+from service.access.keyring import Keyring
+from service.answers.indexes import Indexes
 from service.db import Sessions, make_engine, make_sessions
-from service.indexes import Indexes
 from service.inference.engine import InferenceEngine
-from service.keyring import Keyring
 from service.settings import Settings
 
 

@@ -379,7 +379,7 @@ class Dataset(Base):
 
 
 class Upload(Base):
-    """Files on their way to become a dataset. `service.uploads` moves its state; while they are checked, the lease belongs
+    """Files on their way to become a dataset. `service.data.uploads` moves its state; while they are checked, the lease belongs
     to whoever holds `token`. What has arrived is the file's length, and no column."""
 
     __tablename__ = "uploads"

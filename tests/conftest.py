@@ -18,7 +18,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from service.db import Sessions, make_engine, make_sessions, migrate, new_id
-from service.embedded_redis import EmbeddedRedis
+from service.one_machine.embedded_redis import EmbeddedRedis
 from service.settings import Settings
 from tests.applications import new_app
 

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Depends, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
-from service import asset_files, assets
-from service.auth import Principal, require
+from service.access.auth import Principal, require
+from service.data import asset_files, assets
 from service.deps import ReadSession, ResourcesDep, WriteSession
 from service.errors import InvalidError, TooLargeError, UnsupportedMediaError
 from service.schemas.assets import AssetOut

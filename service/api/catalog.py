@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Depends
 
 from service import catalog
-from service.auth import require
+from service.access.auth import require
 from service.deps import ReadSession, ResourcesDep
 from service.schemas.catalog import DatasetDetail, DatasetList, MethodList, PresetList
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from service.access.auth import require
 from service.api.embeddings import unless_gone
-from service.auth import require
 from service.deps import ResourcesDep
 from service.dialects import hosted
 from service.schemas.dialects import CohereAnswer, CohereRequest, VoyageAnswer, VoyageRequest

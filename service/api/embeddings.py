@@ -10,9 +10,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from models_store.manifest import Precision
-from service import embeddings, form_samples
+from service.access.auth import require
+from service.answers import embeddings, form_samples
 from service.api.bodies import Unread, is_unread
-from service.auth import require
 from service.deps import ResourcesDep
 from service.inference.finish import Encoding
 from service.inference.timing import finished, patience_s, timed

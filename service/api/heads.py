@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 
 from service import heads
-from service.auth import Principal, require
+from service.access.auth import Principal, require
 from service.deps import ReadSession, ResourcesDep, WriteSession
 from service.schemas.heads import HeadList, NewHeads
 

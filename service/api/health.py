@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from service import health
-from service.auth import require
+from service.access.auth import require
 from service.deps import ReadSession, ResourcesDep
 from service.schemas.health import Alive, Readiness
 from service.version import VERSION

@@ -9,10 +9,9 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.sse import EventSourceResponse
 
 from service import idempotency, jobs, logs, naming, requests, results, stream
+from service.access.auth import Principal, require
 from service.api.repeatable import Key, point_to
-from service.auth import Principal, require
 from service.deps import ReadSession, ResourcesDep, WriteSession
-from service.packing import Packed
 from service.schemas.jobs import (
     AttemptList,
     AttemptOut,
@@ -32,6 +31,7 @@ from service.schemas.jobs import (
     Options,
 )
 from service.schemas.results import ResultList
+from service.web.packing import Packed
 from training.run_dir import RunDir
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=Packed)

@@ -8,11 +8,10 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import StreamingResponse
 
 from service import jobs, metrics
-from service.auth import require
+from service.access.auth import require
 from service.deps import ReadSession, ResourcesDep
 from service.metrics import exports, tfevents
 from service.metrics.reading import series_id_of
-from service.packing import Packed
 from service.schemas.metrics import (
     CurveList,
     CurveOut,
@@ -25,6 +24,7 @@ from service.schemas.metrics import (
     PointsAfter,
     RankedBy,
 )
+from service.web.packing import Packed
 
 router = APIRouter(
     prefix="/v1", tags=["metrics"], dependencies=[Depends(require("read"))], route_class=Packed

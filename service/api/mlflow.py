@@ -14,8 +14,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 
-from service import mlflow, problems
-from service.auth import Principal, require
+from service import mlflow
+from service.access.auth import Principal, require
 from service.deps import ReadSession, WriteSession
 from service.errors import FuseboxError
 from service.schemas.mlflow import (
@@ -35,6 +35,7 @@ from service.schemas.mlflow import (
     SetTag,
     UpdateRun,
 )
+from service.web import problems
 
 ERROR_CODES = {
     401: "UNAUTHENTICATED",

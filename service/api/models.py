@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 
 from service import models
-from service.auth import Principal, require
+from service.access.auth import Principal, require
 from service.deps import ReadSession, ResourcesDep, WriteSession
 from service.schemas.models import (
     AliasList,

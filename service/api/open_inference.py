@@ -7,9 +7,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Request, Response
 
 from service import health
+from service.access.auth import require
 from service.api.bodies import Unread, is_unread
 from service.api.embeddings import unless_gone
-from service.auth import require
 from service.deps import ResourcesDep
 from service.dialects import open_inference
 from service.schemas.open_inference import (

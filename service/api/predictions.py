@@ -6,9 +6,9 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from service import predictions
+from service.access.auth import require
+from service.answers import predictions
 from service.api.embeddings import unless_gone
-from service.auth import require
 from service.deps import ResourcesDep
 from service.schemas.predictions import PredictionList, PredictionRequest
 

@@ -6,9 +6,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
-from service import previews
+from service.access.auth import require
 from service.api.images import png
-from service.auth import require
+from service.data import previews
 from service.deps import ReadSession, ResourcesDep
 from service.schemas.previews import PreviewOut
 from training.spec import Form

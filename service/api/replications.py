@@ -8,11 +8,10 @@ from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import JSONResponse
 
 from service import idempotency, replications
+from service.access.auth import Principal, require
 from service.api.repeatable import Key, point_to
 from service.api.results import TEXTS, written
-from service.auth import Principal, require
 from service.deps import ReadSession, WriteSession
-from service.packing import Packed
 from service.schemas.jobs import Options
 from service.schemas.replications import (
     NewReplication,
@@ -24,6 +23,7 @@ from service.schemas.replications import (
     TableFormat,
 )
 from service.schemas.results import TableView
+from service.web.packing import Packed
 
 router = APIRouter(prefix="/v1/replications", tags=["replications"], route_class=Packed)
 read = Depends(require("read"))

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Response
 
 from service import references, results
-from service.auth import require
+from service.access.auth import require
 from service.deps import ReadSession
-from service.packing import Packed
 from service.result_formats import FORMATS
 from service.schemas.results import GroupedList, ResultFilters, ResultPage, TableList, TableView
+from service.web.packing import Packed
 
 router = APIRouter(
     prefix="/v1", tags=["results"], dependencies=[Depends(require("read"))], route_class=Packed

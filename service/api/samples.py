@@ -6,9 +6,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
-from service import samples
+from service.access.auth import require
 from service.api.images import png
-from service.auth import require
+from service.data import samples
 from service.deps import ReadSession, ResourcesDep
 from service.schemas.samples import SamplePage, SamplesAsked
 

@@ -7,9 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import FileResponse
 
-from service import embedded, embedded_samples, search
+from service.access.auth import require
+from service.answers import embedded, embedded_samples, search
 from service.api.images import png
-from service.auth import require
 from service.deps import ReadSession, ResourcesDep
 from service.schemas.embedded_samples import EmbeddedSamples, Points, RowsAsked
 from service.schemas.search import EmbeddingFiles, SearchAnswer, SearchRequest

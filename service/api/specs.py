@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Depends
 from pydantic import TypeAdapter
 
-from service.auth import require
+from service.access.auth import require
 from training.spec import SPECS, Kind
 
 router = APIRouter(prefix="/v1/specs", tags=["catalog"], dependencies=[Depends(require("read"))])

@@ -8,12 +8,12 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from service import upload_files, uploads
-from service.auth import Principal, require
+from service.access.auth import Principal, require
+from service.data import upload_files, uploads
+from service.data.upload_files import OFFSET
 from service.deps import ReadSession, ResourcesDep, WriteSession
 from service.errors import UnsupportedMediaError
 from service.schemas.uploads import NewUpload, UploadFilters, UploadList, UploadOut
-from service.upload_files import OFFSET
 
 router = APIRouter(prefix="/v1", tags=["datasets"])
 read = Depends(require("read"))

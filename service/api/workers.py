@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Depends
 
 from service import workers
-from service.auth import require
+from service.access.auth import require
 from service.deps import ReadSession, ResourcesDep
 from service.schemas.workers import QueueList, WorkerList
 

@@ -18,12 +18,12 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
-from service import datasets
 from service.cli import uploading
 from service.cli.terminal import ApiKey, Server, connect, database, out, print_table
 from service.client import DEFAULT_SERVER, ClientError, Json
+from service.data import datasets
+from service.data.registration import Registration
 from service.db import transaction
-from service.registration import Registration
 from service.settings import Settings
 from training.events import Done, Event, Unusable
 from training.events import Progress as Step

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 from sqlalchemy import select
 
-from service import auth
+from service.access import auth
 from service.cli.terminal import database, err, out, print_table
 from service.client import ClientError
 from service.db import reading, transaction

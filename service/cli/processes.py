@@ -13,12 +13,12 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from service import auth
+from service.access import auth
 from service.cli.terminal import out, refuse
 from service.db import assert_migrated, make_engine, make_sessions, migrate
 from service.errors import FuseboxError
+from service.one_machine.up import LocalService
 from service.settings import Settings
-from service.up import LocalService
 
 Host = Annotated[
     str | None, typer.Option(help="Address to listen on. Beyond loopback, API keys are required.")
@@ -70,7 +70,7 @@ def serve(
 
     from service.app import create_app
     from service.bell import CeleryBell
-    from service.server import Server
+    from service.web.server import Server
     from service.worker.reconcile import Reconciler
 
     settings = _settings(host, port)

@@ -14,10 +14,10 @@ from rich.table import Table
 
 from service.client import ApiProblem, Client, ClientError
 from service.db import UNREACHABLE, Sessions, make_engine, make_sessions, migrate
-from service.embedded_redis import EmbeddedRedisError
 from service.errors import FuseboxError
+from service.one_machine.embedded_redis import EmbeddedRedisError
+from service.one_machine.up import EXIT_REFUSED, StartError
 from service.settings import Settings
-from service.up import EXIT_REFUSED, StartError
 
 out = Console()
 err = Console(stderr=True)

@@ -21,13 +21,14 @@ from sqlalchemy import select
 from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
-from service import datasets, references, replications
-from service.auth import COOKIE, Principal, assert_same_origin, principal_of, require
+from service import references, replications
+from service.access.auth import COOKIE, Principal, assert_same_origin, principal_of, require
+from service.data import datasets
 from service.deps import ReadSession, ResourcesDep
 from service.errors import FuseboxError, NotFoundError, UnauthorizedError
-from service.packing import can_unpack
 from service.tables import STATES, Job, Model
 from service.version import VERSION
+from service.web.packing import can_unpack
 from training.spec import DATASETS, Kind
 
 HERE = Path(__file__).parent

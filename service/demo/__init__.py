@@ -22,8 +22,8 @@ from service.cli.terminal import out, refuse
 from service.client import Client, ClientError
 from service.demo.tour import Tour
 from service.errors import FuseboxError
+from service.one_machine.up import LocalService
 from service.settings import Settings
-from service.up import LocalService
 
 MOST_WORKERS = 3
 INTERRUPTED = 130

@@ -11,15 +11,15 @@ import orjson
 from numpy.typing import NDArray
 
 from models_store.manifest import Manifest
-from service.contents import only_one, refused
+from service.answers.contents import only_one, refused
+from service.answers.embeddings import assert_not_too_wide
+from service.answers.inputs import assert_not_too_many, found_as_pinned, origin, samples_of, seen, usage
 from service.db import new_id
 from service.dialects.encodings import NUMBERS, typed
-from service.embeddings import assert_not_too_wide
 from service.errors import Fault, InvalidError
 from service.inference.engine import Found, InferenceEngine
 from service.inference.finish import finish
 from service.inference.prepare import Given, Sample
-from service.inputs import assert_not_too_many, found_as_pinned, origin, samples_of, seen, usage
 from service.schemas.dialects import CohereRequest, VoyageRequest
 from service.settings import Settings
 

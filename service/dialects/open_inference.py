@@ -11,12 +11,11 @@ from pydantic import BaseModel, ValidationError
 
 from models_store.manifest import Manifest, Precision
 from models_store.store import ModelStore
-from service import problems
+from service.answers.inputs import found_as_pinned, origin
 from service.dialects.tensors import SIZE, described, samples_of_tensors
 from service.errors import InvalidError, MalformedError
 from service.inference.engine import InferenceEngine
 from service.inference.models import told_to_client
-from service.inputs import found_as_pinned, origin
 from service.schemas.embeddings import Digest
 from service.schemas.open_inference import (
     InferAnswer,
@@ -26,7 +25,8 @@ from service.schemas.open_inference import (
     TensorOut,
 )
 from service.settings import Settings
-from service.strict_input import check_json
+from service.web import problems
+from service.web.strict_input import check_json
 
 HEADER = "Inference-Header-Content-Length"
 """How many bytes of the body are JSON; tensors' own bytes follow."""

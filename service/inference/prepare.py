@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from models_store.manifest import ImageInput, Input, Manifest, SequenceInput, TableInput, TextInput
-from service import asset_files
+from service.data import asset_files
 from service.errors import Fault, FuseboxError, InvalidError, TooLargeError
 from service.inference import arrays, images, texts
 from service.inference.arrays import Packed

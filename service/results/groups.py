@@ -12,8 +12,8 @@ from service import references
 from service.references import Cell, Column, Row, Table
 from service.results.presets import Presets
 from service.results.scores import Filters, Group, Measured, measured
+from service.results.statistics import compared, interval, spread, verdict
 from service.schemas.results import ComparedMethod, GroupedResult, Published, SeedScore, Verdict
-from service.statistics import compared, interval, spread, verdict
 from training.spec import Protocol
 
 ColumnKey = tuple[str, ...]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from service import datasets
+from service.data import datasets
 from service.errors import ConflictError
 from service.references import Column, Row, Table
 from training.spec import Lookup, Protocol, TrainSpec, spec_hash

@@ -17,6 +17,7 @@ from service.references import Column, Row, Table
 from service.results.groups import judge, published_of
 from service.results.presets import Groups, Place, Wanted, wanted
 from service.results.scores import Measured, measured
+from service.results.statistics import compared, interval, marks, spread
 from service.schemas.results import (
     ComparedRow,
     Mark,
@@ -28,7 +29,6 @@ from service.schemas.results import (
     TableRow,
     TableView,
 )
-from service.statistics import compared, interval, marks, spread
 from training.spec import Protocol
 
 DECIMALS = 2

@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from models_store.embeddings import EmbeddedSource, Format, SplitRows
-from service.embedded import Embedded
-from service.indexes import Metric
+from service.answers.embedded import Embedded
+from service.answers.indexes import Metric
 from service.schemas.embeddings import MOST_MODALITIES, Digest, InputIn, Reference
 from service.schemas.samples import Labels
 from training.spec.datasets import SplitName

@@ -19,8 +19,8 @@ from models_store.store import ModelStore
 from service.bell import TASK, CeleryBell
 from service.db import make_engine, make_sessions
 from service.leases import Worker
+from service.one_machine.up import EXIT_REFUSED, StartError
 from service.settings import Settings
-from service.up import EXIT_REFUSED, StartError
 from service.worker.previewer import Previewer
 from service.worker.reconcile import Reconciler
 from service.worker.registrar import Registrar

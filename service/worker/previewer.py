@@ -19,7 +19,7 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from service import previews
+from service.data import previews
 from service.db import Sessions, reading
 from service.errors import FuseboxError
 from service.settings import Settings

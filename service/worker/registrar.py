@@ -1,6 +1,6 @@
 """Checks uploaded files and makes datasets of them, one upload after the other, beside the jobs of this worker.
 
-The work itself is done by a process with bounds on its memory and time (`service.registration`). Any number of workers
+The work itself is done by a process with bounds on its memory and time (`service.data.registration`). Any number of workers
 may have a registrar: each upload is claimed by one. One that is asked to end gives its upload back.
 """
 
@@ -15,13 +15,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from service import upload_claims, upload_files, uploads
+from service.data import upload_claims, upload_files, uploads
+from service.data.registration import Registration
+from service.data.upload_claims import Claim
 from service.db import UNREACHABLE, Sessions
 from service.errors import FuseboxError
 from service.leases import FencedError
-from service.registration import Registration
 from service.settings import Settings
-from service.upload_claims import Claim
 from service.worker.ticker import Ticker
 from training.events import Done, Progress, Unusable
 from training.spec.registration import Options, read_registered

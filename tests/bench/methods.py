@@ -15,8 +15,8 @@ from pathlib import Path
 from PIL import Image
 
 from service.client import Client, Json
+from service.one_machine.up import LocalService
 from service.settings import Settings
-from service.up import LocalService
 from training.spec import METHODS
 
 SPEC: Json = {

@@ -17,14 +17,14 @@ import axe_playwright_python
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response, sync_playwright
 
-from service import auth
+from service.access import auth
 from service.client import Client, Json
 from service.db import make_engine, make_sessions, migrate, transaction
+from service.one_machine.up import LocalService
 from service.settings import Settings
-from service.up import LocalService
 from tests.processes import eventually
-from tests.service.test_datasets import added
-from tests.service.test_up import local
+from tests.service.data.test_datasets import added
+from tests.service.one_machine.test_up import local
 from tests.service.worker.places import SMALL
 from tests.training.registration import own
 

@@ -9,12 +9,12 @@ import pytest
 from playwright.sync_api import Browser, Request, expect
 
 from service.db import make_engine, make_sessions, migrate
-from service.up import LocalService
+from service.one_machine.up import LocalService
 from tests.bench.metrics import job_id
 from tests.bench.pages import METHODS, SEEDS, seed
 from tests.browser.conftest import visiting
 from tests.browser.test_views import MOST_BYTES
-from tests.service.test_up import local
+from tests.service.one_machine.test_up import local
 
 LONG = [job_id("long", no) for no in range(len(METHODS) * SEEDS)]
 

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 import yaml
 
-from service import child
+from service.one_machine import child
 
 ROOT = Path(__file__).parents[2]
 API = "127.0.0.1:8000"

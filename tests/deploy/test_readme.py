@@ -14,10 +14,10 @@ from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 
 from service.client import Client
-from service.up import LocalService
+from service.one_machine.up import LocalService
 from tests.browser.conftest import CHROMIUM
 from tests.deploy.compose import ROOT
-from tests.service.test_up import local
+from tests.service.one_machine.test_up import local
 
 SERVER = "http://127.0.0.1:8000"
 README = (ROOT / "README.md").read_text()

@@ -18,8 +18,8 @@ import redis
 
 from service.client import Client, UnreachableError
 from service.db import Sessions
+from service.one_machine.up import LocalService
 from service.settings import Settings
-from service.up import LocalService
 from tests.faults.history import SPEC, TOTAL, check, last_attempt, row
 from tests.processes import eventually
 from training.run_dir import RunDir

@@ -6,8 +6,8 @@ import pytest
 
 from service.client import Client
 from service.db import Sessions
+from service.one_machine.up import LocalService
 from service.settings import Settings
-from service.up import LocalService
 from tests.faults.history import SPEC, check, row
 from tests.processes import eventually
 from training.run_dir import RunDir

@@ -14,10 +14,10 @@ import pytest
 
 from service.client import Client, ClientError, Json
 from service.db import Sessions, make_engine, make_sessions, migrate
+from service.one_machine.up import LocalService
 from service.settings import Settings
-from service.up import LocalService
-from tests.service.test_datasets import added
-from tests.service.test_up import local
+from tests.service.data.test_datasets import added
+from tests.service.one_machine.test_up import local
 from tests.training.registration import own
 from tests.training.registration.fixtures import WRITERS
 from training.spec.registration import Format

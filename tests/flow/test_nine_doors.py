@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from service.client import Client, Json
+from service.one_machine.up import LocalService
 from service.settings import Settings
-from service.up import LocalService
 from tests.service.worker.places import SMALL
 
 

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from service.cli import app
 from service.client import Client
+from service.one_machine.up import LocalService
 from service.settings import Settings
-from service.up import LocalService
 
 METHODS = ("comm", "infmasking")
 SEEDS = (42, 43)

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from service.cli import app
 from service.client import Client, Json
+from service.one_machine.up import LocalService
 from service.settings import Settings
-from service.up import LocalService
 from tests.flow.test_nine_doors import finished
 from tests.service.worker.places import SMALL
 

@@ -18,14 +18,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from service import auth
+from service.access import auth
 from service.cli import app, main
 from service.client import ApiProblem, Client, ClientError, UnreachableError
 from service.db import Sessions, is_migrated, make_engine, make_sessions, reading, transaction
+from service.one_machine.up import LocalService, environment
 from service.tables import ApiKey
-from service.up import LocalService, environment
 from service.version import VERSION
-from tests.service.test_up import SMALL, local
+from tests.service.one_machine.test_up import SMALL, local
 
 pytestmark = pytest.mark.long  # each test starts a process or several
 COMMANDS = [

@@ -19,7 +19,7 @@ from service import leases, stream
 from service.client import Client, Json
 from service.db import Sessions, make_engine, make_sessions, transaction
 from service.leases import Lease
-from service.server import Server
+from service.web.server import Server
 from tests.processes import eventually
 from tests.service.rows import SPEC, settled, started
 

@@ -12,7 +12,8 @@ from httpx import Response
 
 from models_store.heads import HeadStore
 from models_store.store import ModelStore
-from service import auth, models
+from service import models
+from service.access import auth
 from service.db import Sessions, transaction
 from service.settings import Settings
 from service.tables import Model, ModelHead

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import func, select
 
 from service import idempotency, jobs, requests
-from service.auth import create_key
+from service.access.auth import create_key
 from service.db import Sessions, transaction
 from service.tables import IdempotencyKey, Job
 from tests.service.rows import SPEC

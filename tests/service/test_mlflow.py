@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from service import auth
+from service.access import auth
 from service.db import Sessions, transaction
 from tests.service.rows import trained
 

@@ -8,8 +8,8 @@ import pytest
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
+from service.access.auth import policy
 from service.app import assemble
-from service.auth import policy
 
 VERBS = {"get", "put", "post", "delete", "patch"}
 SCOPES = {

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from service.one_machine.up import environment
 from service.settings import Settings
-from service.up import environment
 
 
 @pytest.fixture(autouse=True)

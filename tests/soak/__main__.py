@@ -17,9 +17,9 @@ import httpx
 
 from models_store.store import ModelStore
 from service.client import Client
-from service.up import LocalService
+from service.one_machine.up import LocalService
 from tests.processes import eventually
-from tests.service.test_up import local
+from tests.service.one_machine.test_up import local
 from tests.soak.beside import slowed
 from tests.soak.load import CLOSE, under_load
 from tests.soak.requests import MODEL, MOST_BYTES, Drawn

@@ -16,7 +16,7 @@ from urllib.error import HTTPError, URLError
 
 import psutil
 
-from service import child
+from service.one_machine import child
 
 ROOT = Path(__file__).parents[3]
 ANCHORS = ("mosec==0.9.8", "litserve==0.2.19", "bentoml==1.4.40")

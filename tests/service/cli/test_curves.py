@@ -10,11 +10,11 @@ from typer.testing import CliRunner
 
 from service.cli import app
 from service.db import make_engine, make_sessions, migrate
-from service.up import LocalService
+from service.one_machine.up import LocalService
+from tests.service.metrics.test_metrics import NAN, logged
+from tests.service.one_machine.test_up import local
 from tests.service.rows import trained
 from tests.service.test_client_and_cli import refusal
-from tests.service.test_metrics import NAN, logged
-from tests.service.test_up import local
 
 HOSTILE = "[red]=1+1"
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from service import datasets
+from service.data import datasets
 from service.db import make_engine, make_sessions, reading
-from service.up import LocalService
+from service.one_machine.up import LocalService
+from tests.service.one_machine.test_up import local
 from tests.service.test_client_and_cli import fusebox, refusal
-from tests.service.test_up import local
 from tests.training.registration.fixtures import mimic, mosi, vision_touch, write_pickle
 from training.spec.registration import REGISTERED
 

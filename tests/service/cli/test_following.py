@@ -11,9 +11,9 @@ import pytest
 
 from service.cli.following import assert_succeeded, follow
 from service.client import ApiProblem, Client, ClientError, Json
-from service.up import LocalService, StartError
+from service.one_machine.up import LocalService, StartError
 from tests.processes import eventually
-from tests.service.test_up import SMALL, local
+from tests.service.one_machine.test_up import SMALL, local
 
 
 @pytest.fixture(scope="module")

@@ -17,12 +17,12 @@ from service import models
 from service.cli import app
 from service.client import Client
 from service.db import make_engine, make_sessions, migrate, transaction
-from service.up import LocalService
+from service.one_machine.up import LocalService
 from tests.models_store.bundles import head
 from tests.service.inference.measured import exported
+from tests.service.one_machine.test_up import local
 from tests.service.rows import probed, trained
 from tests.service.test_client_and_cli import refusal
-from tests.service.test_up import local
 
 STEPS, STATIC = [[1, 2, 3], [4, 5.5, 6]], [10, 20.5]
 

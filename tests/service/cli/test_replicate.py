@@ -22,11 +22,11 @@ from service.cli.grid import drawn
 from service.cli.terminal import COMPLAINTS
 from service.client import Client
 from service.db import Sessions, make_engine, make_sessions
-from service.up import LocalService
+from service.one_machine.up import LocalService
 from tests.processes import eventually
+from tests.service.one_machine.test_up import local
 from tests.service.rows import settled, started
 from tests.service.test_replications import run_all
-from tests.service.test_up import local
 
 SMALL = ("--set", "dataset.n_pairs=256", "--set", "batch_size=32", "--set", "epochs=1")
 COMM = ("digits", "--method", "comm", "--column", "synergy")

@@ -18,10 +18,10 @@ from typer.testing import CliRunner
 from service.cli import app, terminal
 from service.cli import results as command
 from service.db import make_engine, make_sessions, migrate
-from service.up import LocalService
+from service.one_machine.up import LocalService
+from tests.service.one_machine.test_up import local
+from tests.service.results.test_result_tables import ran
 from tests.service.test_client_and_cli import refusal
-from tests.service.test_result_tables import ran
-from tests.service.test_up import local
 
 
 @pytest.fixture(scope="module")

@@ -13,12 +13,12 @@ from models_store.store import ModelStore
 from service import models
 from service.cli import app
 from service.db import make_engine, make_sessions, migrate, transaction
-from service.up import LocalService
+from service.one_machine.up import LocalService
 from tests.models_store.bundles import bundle
 from tests.service.embedded import embedded
+from tests.service.one_machine.test_up import local
 from tests.service.rows import trained
 from tests.service.test_client_and_cli import refusal
-from tests.service.test_up import local
 
 
 @pytest.fixture(scope="module")

@@ -13,17 +13,17 @@ from typing import Any
 
 import pytest
 
-from service import uploads
 from service.cli import uploading
 from service.cli.uploading import Packed
 from service.client import ApiProblem, Client
+from service.data import uploads
 from service.db import make_engine, make_sessions, reading
+from service.one_machine.up import LocalService
 from service.settings import Settings
 from service.tables import Upload
-from service.up import LocalService
 from tests.processes import eventually, is_gone
+from tests.service.one_machine.test_up import local
 from tests.service.test_client_and_cli import fusebox, refusal
-from tests.service.test_up import local
 from tests.training.registration import own
 
 pytestmark = pytest.mark.long

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from models_store.manifest import Manifest
 from models_store.store import ModelStore
-from service import asset_files
+from service.data import asset_files
 from service.errors import DeadlineError, InvalidError, NotFoundError, OverloadedError, UnavailableError
 from service.inference import serving_on
 from service.inference.engine import InferenceEngine

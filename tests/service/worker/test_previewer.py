@@ -10,12 +10,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from service import previews
+from service.data import previews
 from service.db import Sessions, reading
 from service.settings import Settings
 from service.worker.previewer import Previewer
 from tests.processes import eventually
-from tests.service.test_datasets import added
+from tests.service.data.test_datasets import added
 from tests.training.registration import own
 from training.spec.preview import PREVIEW, always_there, folder_of
 from training.spec.registration import REGISTERED

@@ -1,0 +1,1 @@
+"""Who may come in: scopes, keys, and those that were good a moment ago."""

@@ -1,0 +1,1 @@
+"""What embeddings, predictions and searches are asked for, and what is answered."""
