@@ -54,7 +54,8 @@ class Query:
 
 async def search(resources: Resources, asked: SearchRequest) -> SearchAnswer:
     """Raises NotFoundError for an unknown index or model, ConflictError for an index that is not ready, a model of another
-    checkpoint or one of another digest than asked for, InvalidError for whatever else is wrong with the request, and UnavailableError for damaged files."""
+    checkpoint or one of another digest than asked for, InvalidError for whatever else is wrong with the request, and
+    UnavailableError for damaged files."""
     place = await run_in_threadpool(_opened, resources, asked)
     query = await _embedded(resources.inference, place, asked) or _known(place, asked)
     vector = _from_mean(place, query) if asked.center else query.vector

@@ -75,11 +75,6 @@ def decode(data: bytes, settings: Settings, max_bytes: int | None = None) -> Ima
         ) from None
 
 
-def pixels(image: Image.Image, wanted: ImageInput) -> NDArray[np.float32]:
-    """`normalised` of what is `fitted`."""
-    return normalised(fitted(image, wanted), wanted)
-
-
 def fitted(image: Image.Image, wanted: ImageInput) -> Values:
     """(C, H, W), from 0 to 255. A decoded image of another size is made to fit as the model wants it.
 

@@ -9,7 +9,11 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
+
+from models_store.manifest import ImageInput
+from service.inference.images import fitted, normalised
 
 
 def noise(width: int = 8, height: int = 8, seed: int = 0, mode: str = "L") -> Image.Image:
@@ -26,6 +30,11 @@ def file(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
 
 def png(seed: int = 0, width: int = 8, height: int = 8) -> bytes:
     return file(noise(width, height, seed))
+
+
+def pixels(image: Image.Image, wanted: ImageInput) -> NDArray[np.float32]:
+    """(C, H, W) of a decoded image, as a network gets it."""
+    return normalised(fitted(image, wanted), wanted)
 
 
 def base64_png(seed: int = 0) -> str:

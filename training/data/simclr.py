@@ -48,10 +48,6 @@ class Drawn:
     sigma: Tensor
     """Of the blur, in pixels (B,); next to nothing where there is none."""
 
-    def of(self, some: slice) -> Drawn:
-        jitter = Jitter(self.jitter.factors[:, some], self.jitter.order)
-        return Drawn(self.windows[some], jitter, self.grey[some], self.sigma[some])
-
 
 def view(images: Tensor, normalisation: Normalisation | None = None) -> Tensor:
     """(B, 3, H, H) of bytes, or of numbers in [0, 1]: float32, normalised if it is said how."""

@@ -27,6 +27,7 @@ from service.inference.finish import as_int8
 from service.schemas.embeddings import EmbeddingList
 from service.settings import Settings
 from tests.models_store.bundles import bundle
+from tests.service.answers.answered import faults, vectors
 from tests.service.conftest import Exported, Published
 from tests.service.inference.networks import Doubling, samples
 from tests.service.pictures import OTHERS, base64_png, bomb, png, truncated_png
@@ -49,16 +50,6 @@ def client(published: Published, app: FastAPI) -> Iterator[TestClient]:
 def post(client: TestClient, *inputs: Any, model: str = "captions", **rest: Any) -> Response:
     answer: Response = client.post("/v1/embeddings", json={"model": model, "inputs": inputs, **rest})
     return answer
-
-
-def vectors(answer: Response) -> np.ndarray[Any, np.dtype[np.float32]]:
-    assert answer.status_code == 200, answer.text
-    return np.array([each["embedding"] for each in answer.json()["data"]], dtype=np.float32)
-
-
-def faults(answer: Response) -> list[tuple[str, str]]:
-    assert answer.headers["Content-Type"] == "application/problem+json"
-    return [(each["pointer"], each["code"]) for each in answer.json()["errors"]]
 
 
 def uploaded(client: TestClient, data: bytes) -> str:

@@ -23,6 +23,8 @@ from service.settings import Settings
 from service.web.strict_input import MAX_VALUES
 from tests.applications import app_on_sqlite
 from tests.models_store.bundles import manifest
+from tests.service.answers import answered
+from tests.service.answers.answered import vectors
 from tests.service.inference.measured import SERIES, published
 
 STEPS = [[1.0, 2, 3], [4, 5.5, 6], [-7, 8, 9]]
@@ -35,15 +37,8 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
 
 
 @pytest.fixture(scope="module")
-def store(app: FastAPI) -> ModelStore:
-    store: ModelStore = app.state.resources.store
-    return store
-
-
-@pytest.fixture(scope="module")
-def client(app: FastAPI, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+def client(app: FastAPI, store: ModelStore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     with TestClient(app, raise_server_exceptions=False) as client:
-        store: ModelStore = app.state.resources.store
         store.name_version("measured", 1, published(store, tmp_path_factory.mktemp("bundle")))
         yield client
 
@@ -54,15 +49,9 @@ def post(client: TestClient, *inputs: Any, model: str = "measured") -> Response:
     return answer
 
 
-def vectors(answer: Response) -> np.ndarray[Any, np.dtype[np.float32]]:
-    assert answer.status_code == 200, answer.text
-    return np.array([each["embedding"] for each in answer.json()["data"]], dtype=np.float32)
-
-
 def faults(answer: Response) -> list[tuple[str, str]]:
-    assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.status_code == 422
-    return [(each["pointer"], each["code"]) for each in answer.json()["errors"]]
+    return answered.faults(answer)
 
 
 def packed(values: Any, **changes: Any) -> dict[str, Any]:

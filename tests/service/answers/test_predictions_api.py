@@ -43,12 +43,6 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
 
 
 @pytest.fixture(scope="module")
-def store(app: FastAPI) -> ModelStore:
-    store: ModelStore = app.state.resources.store
-    return store
-
-
-@pytest.fixture(scope="module")
 def model(store: ModelStore, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Digest of measured@1, with a head of each type."""
     digest = published(store, tmp_path_factory.mktemp("bundle"))

@@ -14,12 +14,12 @@ from tokenizers import Tokenizer
 
 from models_store.manifest import ImageInput
 from service.dialects.open_inference import HEADER
-from service.inference.images import decode, pixels
+from service.inference.images import decode
 from service.resources import Resources
 from service.schemas.open_inference import InferAnswer
 from tests.service.conftest import Exported
 from tests.service.dialects.asking import TEXT, faults, ours
-from tests.service.pictures import base64_png, png
+from tests.service.pictures import base64_png, pixels, png
 
 INFER = "/v2/models/captions/versions/1/infer"
 ROWS = 2

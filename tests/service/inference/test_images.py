@@ -14,11 +14,11 @@ from PIL import Image
 
 from models_store.manifest import ImageInput
 from service.errors import FuseboxError, InvalidError, TooLargeError, UnsupportedMediaError
-from service.inference.images import TURNS, decode, pixels
+from service.inference.images import TURNS, decode
 from service.inference.prepare import Given, Sample, prepare
 from service.settings import Settings
 from tests.models_store.bundles import manifest
-from tests.service.pictures import OTHERS, bomb, file, noise, png, truncated_png
+from tests.service.pictures import OTHERS, bomb, file, noise, pixels, png, truncated_png
 from training.data.samples import IMAGENET, normalise
 from training.registration.images import square
 

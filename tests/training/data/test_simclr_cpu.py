@@ -38,6 +38,13 @@ def by_torch(images: torch.Tensor, what: simclr.Drawn) -> torch.Tensor:
     return applied(images.float() / 255, what)
 
 
+def drawn_for(i: int, what: simclr.Drawn) -> simclr.Drawn:
+    """For the image i alone."""
+    one = slice(i, i + 1)
+    jitter = simclr.Jitter(what.jitter.factors[:, one], what.jitter.order)
+    return simclr.Drawn(what.windows[one], jitter, what.grey[one], what.sigma[one])
+
+
 @pytest.mark.parametrize("order", list(permutations(range(4))))
 def test_colours_change_in_any_order_as_by_torch(order: tuple[int, ...]) -> None:
     images = some_bytes(13, 13)
@@ -83,7 +90,7 @@ def test_what_has_not_three_channels_is_refused(channels: int) -> None:
 def test_a_view_is_the_same_whatever_is_computed_beside_it(threads: int) -> None:
     images = some_bytes(16, 16, count=10)
     what = simclr.drawn(images)
-    alone = [applied(images[i : i + 1], what.of(slice(i, i + 1))) for i in range(len(images))]
+    alone = [applied(images[i : i + 1], drawn_for(i, what)) for i in range(len(images))]
     usual = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
