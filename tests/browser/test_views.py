@@ -8,9 +8,10 @@ import pytest
 from playwright.sync_api import Browser, FilePayload, Page, Response, expect
 
 from service.client import Client
-from tests.browser.conftest import Guarded, Lived, Visitor, visiting
+from tests.browser.conftest import Guarded, Lived, Visitor, finished, visiting
 from tests.browser.test_pages import WINDOWS, row
 from tests.service.pictures import png
+from tests.service.worker.places import SMALL
 
 MOST_BYTES = 200_000
 """That a page may make a browser fetch, as it is sent."""
@@ -53,6 +54,36 @@ def test_seeds_of_one_spec_become_one_line_with_a_band(visitor: Visitor, lived: 
     expect(page.locator("#diff")).not_to_contain_text("batch_size")
     page.get_by_label("Also those that are the same everywhere").check()
     expect(page.locator("#diff")).to_contain_text("batch_size")
+
+
+def test_the_same_seed_again_is_no_further_seed(visitor: Visitor, lived: Lived) -> None:
+    spec = {**SMALL, "seed": 3, "epochs": 1}
+    with Client(lived.url) as client:
+        first = finished(client, "train", spec, name="once")
+        again = finished(client, "train", spec, name="again")
+        assert again["group_sha256"] == first["group_sha256"]
+        for each in (first, again):
+            finished(client, "probe", {"run": each["id"], "threads": 1})
+        alone = {curve["job_id"]: curve["value"] for curve in client.query_metrics(
+            {"job_ids": [first["id"], again["id"]], "names": ["loss"]}
+        )["data"]}  # fmt: skip
+    page = visitor.go(f"/jobs/{again['id']}")
+    page.get_by_role("link", name="Compare its 2 runs").click()
+    expect(page.locator("#repeats")).to_be_visible()
+    expect(page.locator("#legend tbody tr td").nth(1)).to_have_text("1")
+    expect(page.locator("#legend")).to_contain_text("3 (repeat)")
+    scores = page.locator("#scores figure").first.locator("tbody td")
+    expect(scores.nth(1)).to_have_text("1")
+    expect(scores.first).not_to_contain_text("±")
+    page.locator("#curves").scroll_into_view_if_needed()
+    loss = page.locator("#curves figure").filter(has_text=re.compile(r"^loss[^/]")).first
+    loss.get_by_text("Numbers").click()
+    shown = float(loss.locator("tbody tr").first.locator("td").nth(1).inner_text())
+    assert shown == pytest.approx(alone[again["id"]][0], rel=1e-3)
+    page.locator("select[name=group]").select_option("none")
+    expect(page.locator("#repeats")).to_be_hidden()
+    expect(page.locator("#legend tbody tr")).to_have_count(2)
+    visitor.assert_content()
 
 
 def test_a_curve_is_read_step_by_step_with_the_keyboard(visitor: Visitor, lived: Lived) -> None:

@@ -62,10 +62,10 @@ async function send(path, options) {
   return answer;
 }
 
-/** Calls `work` now and every `periodMs` while the page is seen, until it returns false. */
-export async function whileSeen(periodMs, work) {
-  for (;;) {
-    if (!document.hidden) {
+/** Calls `work` every `periodMs` while the page is seen, until it returns false; at once, or after a first period. */
+export async function whileSeen(periodMs, work, { wait = false } = {}) {
+  for (let due = !wait; ; due = true) {
+    if (due && !document.hidden) {
       try {
         if ((await work()) === false) return;
       } catch (error) {

@@ -3,7 +3,7 @@
 
 import { curvesOf, everything, get, whileSeen } from "./api.js";
 import { lines } from "./chart.js";
-import { aligned } from "./groups.js";
+import { aligned, oneOfEachSeed } from "./groups.js";
 import { oneByOne, whileInSight } from "./seen.js";
 import { element, find, flat, jobLink, number, score, show, stateBadge } from "./words.js";
 import { swatch, whiskers } from "./whiskers.js";
@@ -39,10 +39,13 @@ function labelOf([job], by) {
 }
 
 function showLegend(groups) {
-  show(find("legend").tBodies[0], ...groups.map(({ place, label, members }) => element("tr", {},
-    element("td", {}, swatch(place)), element("th", { scope: "row", class: "name" }, label), element("td", { class: "number" }, String(members.length)),
-    element("td", { class: "text" }, ...members.flatMap((job, at) => [at ? ", " : "", jobLink(job.id, String(job.seed ?? job.id))])),
+  const counted = groups.map((group) => oneOfEachSeed(group.members));
+  const link = (job, group) => [jobLink(job.id, String(job.seed ?? job.id)), counted[group].includes(job) ? "" : " (repeat)"];
+  show(find("legend").tBodies[0], ...groups.map(({ place, label, members }, group) => element("tr", {},
+    element("td", {}, swatch(place)), element("th", { scope: "row", class: "name" }, label), element("td", { class: "number" }, String(counted[group].length)),
+    element("td", { class: "text" }, ...members.flatMap((job, at) => [at ? ", " : "", ...link(job, group)])),
     element("td", {}, ...[...new Set(members.map((job) => job.state))].flatMap((state) => [stateBadge(state), " "])))));
+  find("repeats").hidden = counted.flat().length === jobs.length;
 }
 
 function showDiff(groups) {
@@ -60,14 +63,14 @@ function showDiff(groups) {
     ...values.map((value) => element("td", { class: "text" }, element("code", {}, value))))));
 }
 
-/** Of each task one metric, on test samples; of each job its newest score. */
+/** Of each task and protocol one metric, on test samples; of each job its newest score, and each seed once. */
 function showScores(groups) {
-  const all = [...scores.values()].flat();
-  const tasks = [...new Map(all.map((row) => [row.task, row])).values()].map(({ task }) => all.find((row) => row.task === task && row.metric === "macro_accuracy") ?? all.find((row) => row.task === task));
-  const figures = tasks.map(({ task, metric, chance }) => {
-    const said = (value) => score(metric, value);
-    const told = groups.map(({ place, label, members }) => ({ place, label, values: members.flatMap((job) => (scores.get(job.id) ?? []).filter((row) => row.task === task && row.metric === metric).slice(-1).map((row) => row.value)) }));
-    return whiskers(`${task}, ${metric.replaceAll("_", " ")}`, told, { chance, said });
+  const measured = Map.groupBy([...scores.values()].flat(), ({ task, protocol }) => `${protocol} ${task}`);
+  const figures = [...measured.values()].map((rows) => {
+    const { task, protocol, metric, chance } = rows.find((row) => row.metric === "macro_accuracy") ?? rows[0];
+    const newest = (job) => scores.get(job.id)?.findLast((row) => row.task === task && row.protocol === protocol && row.metric === metric);
+    const told = groups.map(({ place, label, members }) => ({ place, label, values: oneOfEachSeed(members, newest).map((job) => newest(job).value) }));
+    return whiskers(`${task}, ${metric.replaceAll("_", " ")}, ${protocol}`, told, { chance, said: (value) => score(metric, value) });
   });
   show(find("scores"), ...figures);
   find("scores-empty").hidden = figures.length > 0;
@@ -162,7 +165,7 @@ find("every").addEventListener("change", () => showDiff(groupsOf()));
 /** A refusal stays; a server that does not answer is asked again. */
 function begin() {
   const work = asked.length === 0 ? suggest : look;
-  work().then((live) => live === true && setTimeout(() => whileSeen(AGAIN_MS, look), AGAIN_MS)).catch((error) => {
+  work().then((live) => live === true && whileSeen(AGAIN_MS, look, { wait: true })).catch((error) => {
     find("about").textContent = error.message;
     if (!error.faults) setTimeout(begin, AGAIN_MS);
   });

@@ -10,7 +10,7 @@ export function aligned(curves, groups) {
   const of = new Map(curves.map((curve) => [curve.job_id, curve]));
   const step = [...new Set(curves.flatMap((curve) => curve.step))].sort((a, b) => a - b);
   const told = groups.map(({ place, label, members }) => {
-    const seeds = members.filter((job) => of.has(job.id)).map((job) => on(step, of.get(job.id)));
+    const seeds = oneOfEachSeed(members, (job) => of.has(job.id)).map((job) => on(step, of.get(job.id)));
     const columns = { mean: [], low: [], high: [] };
     for (let at = 0; at < step.length; at += 1) {
       const values = seeds.map((seed) => seed[at]).filter((value) => value !== null);
@@ -22,6 +22,15 @@ export function aligned(curves, groups) {
     return { place, label, seeds, ...columns };
   });
   return { step, groups: told.filter((group) => group.seeds.length) };
+}
+
+/** Of jobs of equal spec and seed, all for which `has` holds, the newest: doing the same again tells nothing of the spread
+ * between seeds. One that has failed or was cancelled counts only where there is no other. */
+export function oneOfEachSeed(jobs, has = () => true) {
+  const broken = (job) => job.state === "failed" || job.state === "cancelled";
+  const later = (a, b) => (broken(a) === broken(b) ? Date.parse(b.created_at) > Date.parse(a.created_at) : broken(a));
+  const seeds = Map.groupBy(jobs.filter(has), (job) => `${job.group_sha256} ${job.seed}`);
+  return [...seeds.values()].map((again) => again.reduce((best, job) => (later(best, job) ? job : best)));
 }
 
 /** A curve's values at the steps. What was not finite stays a gap. */

@@ -131,7 +131,8 @@ async function showSiblings(job) {
   const same = data.filter((each) => each.group_sha256 === job.group_sha256).slice(0, 50);
   find("compare").hidden = same.length < 2;
   find("compare").href = `/compare?jobs=${same.map((each) => each.id).reverse().join(",")}`;
-  find("compare").textContent = `Compare its ${same.length} seeds`;
+  const seeds = new Set(same.map((each) => each.seed)).size;
+  find("compare").textContent = seeds > 1 ? `Compare its ${seeds} seeds` : `Compare its ${same.length} runs`;
 }
 
 async function showPast(job) {
