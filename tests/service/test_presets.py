@@ -36,6 +36,8 @@ def test_a_preset_is_the_whole_spec(client: TestClient) -> None:
         "n_pairs": 10_000,
         "augment": True,
         "image_size": 224,
+        "views": "full",
+        "balanced_probes": False,
     }
     assert (spec["method"]["name"], spec["method"]["n_masks"], spec["protocol"]) == (
         "infmasking",

@@ -20,14 +20,23 @@ from training.data.geometry import random_resized_crop
 from training.data.samples import Data, measured, normalise
 from training.data.words import words_of
 from training.modules.padding import is_there
-from training.spec import Change, DatasetSpec, Digits, Modality, Model, Registered, encoders
+from training.spec import (
+    Change,
+    DatasetSpec,
+    Digits,
+    Modality,
+    Model,
+    Registered,
+    Trifeatures,
+    encoders,
+)
 
 MASKED_TOKENS = 0.15
 """Share of a text's words that a view hides, unless its encoder says otherwise."""
 
 
 class Augmenter:
-    """`full`: SimCLR's views of images, small distortions of digits, masked tokens for texts, and the changes that the
+    """`full`: SimCLR's views of images, small distortions of small ones, masked tokens for texts, and the changes that the
     data's card names for sequences and tables.
     `crop`: only random crops of at least half an image, as Cross is trained in the published code."""
 
@@ -43,7 +52,7 @@ class Augmenter:
         self._strength = strength
         self._words = words_of(data.tokenizer) if data.tokenizer else None
         self._masked = masked_shares(spec.modalities, model or Model())
-        self._is_digits = isinstance(spec, Digits)
+        self._lightly = isinstance(spec, Digits) or (isinstance(spec, Trifeatures) and spec.views == "light")
         self._modalities = {modality.name: modality for modality in spec.modalities}
         self._shares_coins = isinstance(spec, Registered) and spec.card.shared_coins
 
@@ -65,7 +74,7 @@ class Augmenter:
         normalisation = self._normalisation[name]
         if self._strength == "crop":
             return normalise(random_resized_crop(measured(images), 0.5), normalisation)
-        if self._is_digits:
+        if self._lightly:
             return normalise(light.view(measured(images)), normalisation)
         return simclr.view(images, normalisation)
 

@@ -49,7 +49,7 @@ def digits(spec: Digits) -> Family:
         normalisation=NORMALISATION,
         probe_train_pairs=10_000,
         probe_test_pairs=4_000,
-        balanced_probes=True,
+        balanced=("probe_train", "probe_test"),
     )
 
 

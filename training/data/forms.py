@@ -44,8 +44,8 @@ class Family:
     normalisation: Normalisation
     probe_train_pairs: int
     probe_test_pairs: int
-    balanced_probes: bool = False
-    """Half of the probes' pairs have the synergy relation, instead of as many as chance gives."""
+    balanced: tuple[str, ...] = ()
+    """Splits of which half of the pairs have the synergy relation, instead of as many as chance gives."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +64,14 @@ def assemble(spec: Digits | Trifeatures, family: Family, tokenizer: Tokenizer | 
             "probe_test": _captioned(family.test, captions, None),
         }
     else:
+        items = {"train": family.train, "probe_train": family.train, "probe_test": family.test}
+        counts = {"probe_train": family.probe_train_pairs, "probe_test": family.probe_test_pairs}
         pairs = {
             "train": draw_pairs(
                 family.train.attributes, family.partners, biased=spec.biased, count=spec.n_pairs
             ),
-            "probe_train": _probe_pairs(family, family.train, family.probe_train_pairs),
-            "probe_test": _probe_pairs(family, family.test, family.probe_test_pairs),
+            **{name: _probe_pairs(family, name, items[name], count) for name, count in counts.items()},
         }
-        items = {"train": family.train, "probe_train": family.train, "probe_test": family.test}
         splits = {name: _paired(items[name], pairs[name], family.partners, captions) for name in pairs}
     return Data(
         **splits,
@@ -81,8 +81,8 @@ def assemble(spec: Digits | Trifeatures, family: Family, tokenizer: Tokenizer | 
     )
 
 
-def _probe_pairs(family: Family, items: Items, count: int) -> Ints:
-    if family.balanced_probes:
+def _probe_pairs(family: Family, split: str, items: Items, count: int) -> Ints:
+    if split in family.balanced:
         return draw_balanced(items.attributes, family.partners, count=count)
     return draw_pairs(items.attributes, family.partners, biased=False, count=count, at_most=True)
 

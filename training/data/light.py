@@ -1,4 +1,5 @@
-"""Views of digits: small enough that a digit stays the digit it is, so no mirroring and no tight crops.
+"""Views of digits and of other small pictures: so close that a digit stays the digit it is, so no mirroring and no tight
+crops, and that colours and textures stay what they are.
 
 Nothing is erased either: a few pixels of an 8 × 8 scan may be all that tells two digits apart.
 """
@@ -16,7 +17,7 @@ NOISE = 0.05
 
 
 def view(images: Tensor) -> Tensor:
-    """(B, 1, H, H) in [0, 1]."""
+    """(B, C, H, H) in [0, 1]."""
     n = len(images)
     moved = random_affine(images, DEGREES, SHIFT, SCALE)
     inked = moved * uniform(*BRIGHTNESS, (n, 1, 1, 1), images) + NOISE * torch.randn_like(moved)

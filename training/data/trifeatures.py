@@ -69,6 +69,7 @@ def trifeatures(spec: Trifeatures, cache: Path) -> Family:
         normalisation=IMAGENET,
         probe_train_pairs=10_000,
         probe_test_pairs=10_000,
+        balanced=("probe_train",) if spec.balanced_probes else (),
     )
 
 

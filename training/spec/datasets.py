@@ -111,16 +111,17 @@ class _Pairs(Spec):
     augment: bool = True
     """Random crops and distortions of training images; the test images are never touched."""
 
-    @field_validator("biased")
+    @field_validator("biased", "balanced_probes", check_fields=False)
     @classmethod
-    def _only_pairs_are_biased(cls, biased: bool, info: ValidationInfo) -> bool:
-        if biased and info.data.get("form") == "captions":
+    def _only_pairs_have_the_relation(cls, asked: bool, info: ValidationInfo) -> bool:
+        if asked and info.data.get("form") == "captions":
             raise PydanticCustomError(
-                "captions_not_biased",
-                "an image and its caption have no synergy relation to be biased to; leave `biased` out, or take the "
+                "captions_not_related",
+                "an image and its caption have no synergy relation to choose by; leave `{field}` out, or take the "
                 "form 'pairs' or 'triples'",
+                {"field": info.field_name},
             )
-        return biased
+        return asked
 
     @field_validator("n_pairs")
     @classmethod
@@ -186,6 +187,12 @@ class Trifeatures(_Pairs):
 
     name: Literal["trifeatures"] = "trifeatures"
     image_size: Annotated[int, whole(16, 224)] = 224
+    views: Literal["full", "light"] = "full"
+    """Of training images: SimCLR's, as published; or small movements, another brightness and noise, which leave the colour
+    and the texture that a small image still shows."""
+    balanced_probes: bool = False
+    """Half of the pairs that probes are fitted on have the synergy relation; as published a tenth have, of which a probe
+    that sees a little of it scores best by always saying no. Test pairs are the same."""
 
     @property
     def modalities(self) -> tuple[Modality, ...]:

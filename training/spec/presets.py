@@ -217,19 +217,15 @@ ROWS: dict[str, Row] = {
         methods=ALL,
         epochs=8,
     ),
-    "trifeatures-small-uniqueness": Row(
-        "Trifeatures of 32 pixels, pairs with and without the synergy relation: redundancy and uniqueness.",
-        {"name": "trifeatures", "form": "pairs", "biased": False, "n_pairs": 6_000, "image_size": 32},
+    "trifeatures-small": Row(
+        "Trifeatures of 32 pixels, pairs with the synergy relation: what they share, each texture, and the relation.",
+        {
+            "name": "trifeatures", "form": "pairs", "biased": True, "n_pairs": 6_000, "image_size": 32,
+            "views": "light", "balanced_probes": True,
+        },
         **_SMALL,
         methods=ALL,
-        epochs=8,
-    ),
-    "trifeatures-small-synergy": Row(
-        "Trifeatures of 32 pixels, pairs with the synergy relation only: synergy.",
-        {"name": "trifeatures", "form": "pairs", "biased": True, "n_pairs": 6_000, "image_size": 32},
-        **_SMALL,
-        methods=ALL,
-        epochs=8,
+        epochs=4,
     ),
 }  # fmt: skip
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.data import load
+from training.data import Augmenter, load, prepare
 from training.data.rendering import COLORS, SHAPES, TEXTURES, draw_scenes, render
 from training.data.trifeatures import cached_pictures, in_drawing_order, split_pictures
 from training.spec import Trifeatures
@@ -82,6 +82,33 @@ def test_probes_see_10000_training_pairs_and_all_4094_test_pairs(cache):
     assert len(data.probe_train) == 10_000
     assert len(data.probe_test) == 4_094
     assert data.probe_test.labels["synergy"].sum() == 404
+
+
+def test_probes_may_be_fitted_on_as_many_pairs_with_the_relation_as_without(cache):
+    spec = Trifeatures(image_size=32, n_pairs=640)
+    data, balanced = load(spec, cache), load(spec.model_copy(update={"balanced_probes": True}), cache)
+    assert 900 < data.probe_train.labels["synergy"].sum() < 1_100
+    assert balanced.probe_train.labels["synergy"].sum() == 5_000
+    assert len(balanced.probe_train) == 10_000
+    assert balanced.probe_test.labels["synergy"].tolist() == data.probe_test.labels["synergy"].tolist()
+    assert balanced.train.index["image2"].tolist() == data.train.index["image2"].tolist()
+
+
+def test_a_light_view_keeps_the_colour_that_the_published_one_may_take(cache):
+    def hue(views: torch.Tensor) -> torch.Tensor:
+        shown = views.mean((2, 3))
+        return (shown - shown.mean(1, keepdim=True)) / shown.std(1, keepdim=True)
+
+    kept = {}
+    for views in ("light", "full"):
+        spec = Trifeatures(image_size=32, n_pairs=640, views=views)
+        data = load(spec, cache)
+        batch = {"image1": data.train.batch(torch.arange(640))["image1"]}
+        torch.manual_seed(0)
+        seen, plain = Augmenter(spec, data)(batch)["image1"], prepare(batch, data)["image1"]
+        mean, std = (torch.tensor(each)[:, None, None] for each in data.normalisation["image1"])
+        kept[views] = (hue(seen * std + mean) - hue(plain * std + mean)).abs().amax(1) < 0.5
+    assert kept["light"].float().mean() > 0.8 > 0.65 > kept["full"].float().mean()
 
 
 def test_a_caption_names_shape_and_color_but_not_texture(cache):
