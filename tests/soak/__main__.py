@@ -54,6 +54,7 @@ def soak(folder: Path, seconds: float, callers: int, beside: bool = True) -> dic
         samples = Samples(ModelStore(settings.models_url), MODEL, settings)
         assets = _uploaded(service.url, samples, folder)
         drawn = Drawn(samples, assets, seed=0)
+        print(f"a model is served; {callers} callers for {seconds:.0f} s", file=sys.stderr)
         asyncio.run(under_load(service.url, drawn, callers, min(10.0, seconds / 6)))  # whatever is made once
         api = service.pids["api"]
         at_rest = Watch(api).look()

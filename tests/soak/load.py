@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ LEAVES = 0.03
 """Of the callers' requests, those that nobody waits for."""
 PATIENCE_S = 60
 MOST_TOLD = 10
+TOLD_EVERY_S = 30
 
 
 @dataclass
@@ -65,7 +67,7 @@ class Seen:
 
 
 async def under_load(url: str, drawn: Drawn, callers: int, seconds: float) -> Seen:
-    """Each caller sends its next request when it has its answer."""
+    """Each caller sends its next request when it has its answer. Tells how far it is, on standard error."""
     seen, end = Seen(), time.monotonic() + seconds
     patience = aiohttp.ClientTimeout(total=PATIENCE_S)
     async with aiohttp.ClientSession(url, timeout=patience) as session:
@@ -80,8 +82,17 @@ async def under_load(url: str, drawn: Drawn, callers: int, seconds: float) -> Se
                 else:
                     await _ask(session, drawn.request(), seen)
 
+        telling = asyncio.create_task(_tell(seen, end))
         await asyncio.gather(*(call(each) for each in range(callers)))
+        telling.cancel()
     return seen
+
+
+async def _tell(seen: Seen, end: float) -> None:
+    while True:
+        await asyncio.sleep(TOLD_EVERY_S)
+        left = max(0, end - time.monotonic())
+        print(f"{seen.statuses.total():,} answers, {seen.wrong} wrong; {left:.0f} s left", file=sys.stderr)
 
 
 async def _ask(session: aiohttp.ClientSession, asked: Asked, seen: Seen) -> None:
