@@ -220,11 +220,11 @@ ROWS: dict[str, Row] = {
     "trifeatures-small": Row(
         "Trifeatures of 32 pixels, pairs with the synergy relation: what they share, each texture, and the relation.",
         {
-            "name": "trifeatures", "form": "pairs", "biased": True, "n_pairs": 6_000, "image_size": 32,
+            "name": "trifeatures", "form": "pairs", "biased": True, "n_pairs": 5_000, "image_size": 32,
             "views": "light", "balanced_probes": True,
         },
         **_SMALL,
-        methods=ALL,
+        methods=_TRIFEATURES["methods"],
         epochs=4,
     ),
 }  # fmt: skip
