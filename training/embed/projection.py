@@ -5,7 +5,6 @@ Together, vectors of images and of texts are seen as far apart as they are. N ve
 
 from __future__ import annotations
 
-import os
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -87,13 +86,18 @@ def _tsne(vectors: NDArray[np.float32], seed: int) -> NDArray[Any]:
 
 
 def _umap(vectors: NDArray[np.float32], seed: int) -> NDArray[Any]:
-    """By UMAP (arXiv:1802.03426). It is compiled when it is first called, for which it needs a folder to write to."""
+    """By UMAP (arXiv:1802.03426). It is compiled when it is first used, and kept where `training.data.compiled` says;
+    where nothing can be kept, which it insists on, in a folder that goes again."""
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        os.environ.setdefault("NUMBA_CACHE_DIR", folder)
-        warnings.filterwarnings(
-            "ignore", "Tensorflow not installed", ImportWarning
-        )  # for a variant not used here
-        from umap import UMAP
+        # For a variant not used here.
+        warnings.filterwarnings("ignore", "Tensorflow not installed", ImportWarning)
+        try:
+            from umap import UMAP
+        except RuntimeError:
+            import numba
+
+            numba.config.CACHE_DIR = folder  # type: ignore[attr-defined]
+            from umap import UMAP
 
         neighbours = min(NEIGHBOURS, len(vectors) - 1)
         # Its usual start, by eigenvectors, gives up on few points and on those that fall apart.

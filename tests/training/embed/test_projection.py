@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -57,3 +61,20 @@ def test_neighbours_stay_neighbours_however_they_are_drawn(by: By) -> None:
         points = np.array(found[way])
         between = np.linalg.norm(points[:30].mean(0) - points[30:].mean(0))
         assert between > 2 * points[:30].std(), way
+
+
+@pytest.mark.slow
+def test_a_place_to_keep_what_is_compiled_is_no_condition() -> None:
+    """In a process of its own, where numba may keep things only in a folder that nobody has named."""
+    code = """
+import numpy as np
+from training.embed.projection import projected
+vectors = np.eye(40, dtype=np.float32)
+print(len(projected({"a": vectors}, np.arange(40), "umap", 0)["subsets"]["a"]["umap"]))
+"""
+    named = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
+    nowhere = {"NUMBA_CACHE_LOCATOR_CLASSES": "numba.core.caching.UserProvidedCacheLocator"}
+    asked = subprocess.run(
+        [sys.executable, "-c", code], env=named | nowhere, capture_output=True, text=True, check=False
+    )
+    assert asked.stdout == "40\n", asked.stderr
