@@ -130,7 +130,8 @@ def test_a_spec_with_more_pairs_than_there_are_is_refused(spec, most):
         spec(biased=True, n_pairs=most + 1)
 
 
-def test_captions_cannot_be_biased_but_may_be_as_many_as_one_likes():
+@pytest.mark.parametrize("asked", ["biased", "balanced_probes"])
+def test_captions_have_no_relation_to_choose_by_but_may_be_as_many_as_one_likes(asked):
     assert Trifeatures(form="captions", n_pairs=1_000_000).n_pairs == 1_000_000
-    with pytest.raises(ValidationError, match="no synergy relation"):
-        Trifeatures(form="captions", biased=True)
+    with pytest.raises(ValidationError, match=f"no synergy relation to choose by; leave `{asked}` out"):
+        Trifeatures(form="captions", **{asked: True})
