@@ -117,7 +117,7 @@ async function drawCharts(names) {
 function drawChart(name, data) {
   const made = charts.get(name);
   const alone = how.elements.seeds.checked;
-  const state = JSON.stringify([how.elements.group.value, alone, data.map((each) => [each.job_id, each.step.at(-1), each.points_total])]);
+  const state = JSON.stringify([how.elements.group.value, alone, jobs.map((job) => job.state), data.map((each) => [each.job_id, each.step.at(-1), each.points_total])]);
   if (state === made.drawn) return;
   made.drawn = state;
   const { step, groups } = aligned(data, groupsOf());
