@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,9 @@ from tests.applications import new_app
 
 # Before torch is imported. Tests are small and run side by side: more threads would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A shell without job control starts what it leaves in the background with Ctrl-C ignored, which children inherit.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -195,10 +195,13 @@ def test_ctrl_c_leaves_the_jobs_and_says_how_to_come_back(url: str) -> None:
         [sys.executable, "-m", "service.cli", "replicate", "--attach", replication, "--server", url],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "200"},
     )  # fmt: skip
-    assert follower.stdout is not None
-    assert follower.stdout.readline() == "comm, seed 30: cancelled\n", "it is at it by now"
-    follower.send_signal(signal.SIGINT)
-    shown, complained = follower.communicate(timeout=30)
+    try:
+        assert follower.stdout is not None
+        assert follower.stdout.readline() == "comm, seed 30: cancelled\n", "it is at it by now"
+        follower.send_signal(signal.SIGINT)
+        shown, complained = follower.communicate(timeout=30)
+    finally:
+        follower.kill()
     assert (follower.returncode, complained) == (130, "")
     assert shown.endswith(
         f"The jobs go on. Come back to them with: fusebox replicate --attach {replication}\n"
