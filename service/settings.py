@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -139,6 +140,8 @@ class Settings(BaseSettings):
     """Inputs in one embedding request."""
     inference_threads: int = Field(0, ge=0)
     """Embedding batches computed at once; 0: one per available CPU."""
+    inference_threads_alone: int = Field(0, ge=0)
+    """For one batch while there is no other; 0: as many as `inference_threads`, at most 8."""
     inference_queue: int = Field(1024, gt=0)
     """Inputs that may wait; further ones are answered 429."""
     inference_queue_per_model: int = Field(768, gt=0)
@@ -194,9 +197,14 @@ class Settings(BaseSettings):
 
     @property
     def listens_on_loopback(self) -> bool:
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return _is_loopback(self.host)
+
+
+@lru_cache  # every request asks
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -44,7 +44,12 @@ class Network(Protocol):
     @property
     def precision(self) -> str: ...
 
-    def run(self, samples: Sequence[Sample]) -> NDArray[np.float32]: ...
+    @property
+    def width(self) -> int:
+        """Threads of this machine that a batch uses which runs alone."""
+        ...
+
+    def run(self, samples: Sequence[Sample], alone: bool = False) -> NDArray[np.float32]: ...
 
 
 class Promise(Future[Vector]):
@@ -224,7 +229,7 @@ class Batcher:
     def _work(self, batch: Sequence[_Ticket]) -> None:
         """What the batch fails of may be one sample's doing, so each is tried alone. Raises what the last one raised."""
         try:
-            self._compute(batch)
+            self._compute(batch, self._is_alone())
         except Exception as error:
             left = [ticket for ticket in batch if not ticket.vector.done()]
             if len(batch) == 1 or not left:
@@ -244,11 +249,16 @@ class Batcher:
                 log.error("a sample failed alone", exc_info=error)
                 ticket.vector.set_exception(_failed())
 
-    def _compute(self, batch: Sequence[_Ticket]) -> None:
+    def _is_alone(self) -> bool:
+        """Whether the batch that was taken last is all that there is to do."""
+        with self._changed:
+            return not self._waiting and self._crew.busy == 1
+
+    def _compute(self, batch: Sequence[_Ticket], alone: bool = False) -> None:
         """Books are kept before anybody is answered, who may look at them next."""
-        began = time.monotonic()
-        with self._ahead.busy([ticket.kind for ticket in batch]):
-            vectors = batch[0].network.run([ticket.sample for ticket in batch])
+        network, began = batch[0].network, time.monotonic()
+        with self._ahead.busy([ticket.kind for ticket in batch], network.width if alone else 1):
+            vectors = network.run([ticket.sample for ticket in batch], alone)
         ended = time.monotonic()
         self._progress_at = ended
         self._meters.took("run", ended - began)

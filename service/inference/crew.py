@@ -68,6 +68,11 @@ class Crew(Generic[Work]):
         return [work for worker in self._workers for work in list(worker.holds)]
 
     @property
+    def busy(self) -> int:
+        """Workers that hold something."""
+        return sum(bool(worker.holds) for worker in self._workers)
+
+    @property
     def missing(self) -> int:
         """Workers that died and have nobody in their place."""
         return sum(worker.is_dead for worker in self._workers)

@@ -41,6 +41,8 @@ from service.settings import Settings
 
 MAX_BATCH_CPU, MAX_BATCH_GPU = 8, 32
 """On a CPU, larger batches are slower per sample: they no longer fit its cache."""
+MOST_ALONE = 8
+"""Threads for a batch that runs alone, unless told otherwise. Of more, each has so little to do that waking it takes longer."""
 MAX_FAULTS = 100
 """Named in one answer."""
 
@@ -79,7 +81,8 @@ class InferenceEngine:
         self.meters = Meters()
         threads = settings.inference_threads or len(os.sched_getaffinity(0))
         self.tokens = Tokens(settings.inference_token_cache_bytes)
-        self.models = Models(self._store, settings.max_models, self.tokens)
+        alone = settings.inference_threads_alone or min(threads, MOST_ALONE)
+        self.models = Models(self._store, settings.max_models, self.tokens, alone)
         self.references = ServingOn(self.models)
         self.heads = Heads(self._store)
         self.addresses = Addresses(settings)

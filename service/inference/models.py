@@ -44,9 +44,12 @@ class Models:
     Several that ask for the same thing at once wait for one reading of the store.
     """
 
-    def __init__(self, store: ModelStore, max_models: int, tokens: Tokens | None = None) -> None:
+    def __init__(
+        self, store: ModelStore, max_models: int, tokens: Tokens | None = None, threads_alone: int = 1
+    ) -> None:
         self._store = store
         self._tokens = tokens
+        self._threads_alone = threads_alone
         self._max_models = max_models
         self._readers = ThreadPoolExecutor(STORE_READERS, "fusebox-store")
         self._meanings: OrderedDict[str, Meaning] = OrderedDict()
@@ -97,7 +100,9 @@ class Models:
     def _load(self, key: str) -> Served:
         digest, _, precision = key.partition("/")
         with told_to_client(digest):
-            return load(self._store, digest, cast(Precision, precision or "fp32"), self._tokens)
+            return load(
+                self._store, digest, cast(Precision, precision or "fp32"), self._tokens, self._threads_alone
+            )
 
 
 @contextmanager

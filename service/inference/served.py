@@ -28,6 +28,7 @@ from service.inference.tokens import Tokens
 log = logging.getLogger(__name__)
 
 MODEL = "model.onnx"
+CPU = "CPUExecutionProvider"
 GPU_DEVICES = ("/dev/nvidiactl", "/dev/dxg")
 """One of these is there wherever a process can reach an NVIDIA GPU, on Linux and under WSL."""
 RUNTIME_ERRORS: tuple[type[Exception], ...] = (
@@ -60,31 +61,36 @@ class Served:
     graphs: Graphs
     images: Tokens | None = None
     """What images were encoded to lately."""
+    wide: Graphs | None = None
+    """The same network with more threads for a batch. Its vectors are the same."""
+    width: int = 1
+    """How many threads that is; without `wide`, 1."""
 
-    def run(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
-        """(B, D). Each modality is encoded of those samples that have it."""
+    def run(self, samples: Sequence[Sample], alone: bool = False) -> NDArray[np.float32]:
+        """(B, D). Each modality is encoded of those samples that have it. Use all threads that there are when it runs `alone`."""
+        graphs = self.wide if alone and self.wide is not None else self.graphs
         encoded: list[dict[str, NDArray[Any]]] = [{} for _ in samples]
         for wanted in self.manifest.inputs:
             having = [place for place, sample in enumerate(samples) if wanted.name in sample.arrays]
-            own = self._encoded(wanted, [samples[place] for place in having])
+            own = self._encoded(graphs, wanted, [samples[place] for place in having])
             for place, tokens in zip(having, own, strict=True):
                 encoded[place][wanted.name] = tokens
-        return self.fuse(encoded)
+        return graphs.fuse(encoded)
 
     def encode(self, name: str, arrays: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         """What the model makes of one modality of some samples, as in `Sample.arrays`: it depends on nothing else, and may
         be kept and fused again."""
         return self.graphs.encode(name, arrays)
 
-    def _encoded(self, wanted: Input, samples: Sequence[Sample]) -> list[NDArray[Any]]:
+    def _encoded(self, graphs: Graphs, wanted: Input, samples: Sequence[Sample]) -> list[NDArray[Any]]:
         """As `encode`; images that are known, or are equal, are encoded once."""
         arrays = {place: sample.arrays[wanted.name] for place, sample in enumerate(samples)}
         keys = [sample.keys.get(wanted.name) for sample in samples]
         if self.images is None or not isinstance(wanted, ImageInput) or None in keys:
-            return self.encode(wanted.name, list(arrays.values()))
+            return graphs.encode(wanted.name, list(arrays.values()))
         known = {key: self.images.get(key) for key in keys if key is not None}
         new = {key: arrays[place] for place, key in enumerate(keys) if key is not None and known[key] is None}
-        for key, tokens in zip(new, self.encode(wanted.name, list(new.values())), strict=True):
+        for key, tokens in zip(new, graphs.encode(wanted.name, list(new.values())), strict=True):
             known[key] = tokens
             self.images.keep(key, tokens)
         return [own for key in keys if key is not None and (own := known[key]) is not None]
@@ -95,10 +101,18 @@ class Served:
 
 
 def load(
-    store: ModelStore, digest: str, precision: Precision = "fp32", images: Tokens | None = None
+    store: ModelStore,
+    digest: str,
+    precision: Precision = "fp32",
+    images: Tokens | None = None,
+    threads_alone: int = 1,
 ) -> Served:
-    """`images`: where it may keep what they are encoded to. Raises PrecisionError when it is not to be had in the precision, another StoreError also when the bundle is whole
-    but does not work here; OSError when the store is out of reach."""
+    """images: where it may keep what they are encoded to. threads_alone: for a batch that runs alone; more than one hold the
+    weights twice, and are of no use on a GPU.
+
+    Raises PrecisionError when it is not to be had in the precision, another StoreError also when the bundle is whole
+    but does not work here; OSError when the store is out of reach.
+    """
     manifest = store.manifest(digest)
     there = precisions_here(manifest)
     if precision not in there:
@@ -108,24 +122,16 @@ def load(
         for each in manifest.inputs
         if isinstance(each, TextInput)
     }
+    width = threads_alone if _providers(precision) == [CPU] else 1
     try:
         graphs = _graphs(store, digest, manifest, precision)
-        # Of a network in one piece there is nothing to keep but the images themselves.
-        kept = images if isinstance(graphs, SplitGraphs) else None
-        served = Served(digest, manifest, precision, tokenizers, graphs, kept)
-        # The first run allocates; better now than in somebody's request. And it shows whether the graph is as described.
-        shape = served.run([Sample({})]).shape
-        if shape != (1, manifest.embedding_dim):
-            raise DamagedModelError(
-                f"model {digest} gives {shape}, not the {manifest.embedding_dim} numbers it declares"
-            )
-        variant, golden = manifest.variant(precision), manifest.golden
-        if variant is not None and golden is not None:
-            assert_reproduces(graphs, manifest, golden, variant, store.read(digest, golden.file))
+        wide = _graphs(store, digest, manifest, precision, width) if width > 1 else None
     except LOADING_ERRORS as error:
         raise DamagedModelError(f"model {digest} cannot be run here: {error}") from error
+    # Of a network in one piece there is nothing to keep but the images themselves.
+    kept = images if isinstance(graphs, SplitGraphs) else None
     log.info("loaded %s %s in %s on %s", manifest.name, digest[:12], precision, _providers(precision)[0])
-    return served
+    return Served(digest, manifest, precision, tokenizers, graphs, kept, wide, width)
 
 
 def precisions_here(manifest: Manifest) -> tuple[Precision, ...]:
@@ -145,10 +151,27 @@ def _not_here(manifest: Manifest, precision: Precision, there: Sequence[Precisio
     return f"the model {manifest.name} is not to be had in {precision}{reason}; ask for {' or '.join(there)}"
 
 
-def _graphs(store: ModelStore, digest: str, manifest: Manifest, precision: Precision) -> Graphs:
+def _graphs(
+    store: ModelStore, digest: str, manifest: Manifest, precision: Precision, threads: int = 1
+) -> Graphs:
+    """Loaded and tried. Raises DamagedModelError when they do not do what the manifest says."""
+    graphs = _opened(store, digest, manifest, precision, threads)
+    # The first run allocates; better now than in somebody's request. And it shows whether the graph is as described.
+    shape = graphs.fuse([{}]).shape
+    if shape != (1, manifest.embedding_dim):
+        raise DamagedModelError(
+            f"model {digest} gives {shape}, not the {manifest.embedding_dim} numbers it declares"
+        )
+    variant, golden = manifest.variant(precision), manifest.golden
+    if variant is not None and golden is not None:
+        assert_reproduces(graphs, manifest, golden, variant, store.read(digest, golden.file))
+    return graphs
+
+
+def _opened(store: ModelStore, digest: str, manifest: Manifest, precision: Precision, threads: int) -> Graphs:
     def session(file: str) -> onnxruntime.InferenceSession:
         return onnxruntime.InferenceSession(
-            store.read(digest, file), _options(), providers=_providers(precision)
+            store.read(digest, file), _options(threads), providers=_providers(precision)
         )
 
     variant = manifest.variant(precision)
@@ -164,13 +187,13 @@ def _graphs(store: ModelStore, digest: str, manifest: Manifest, precision: Preci
 def _providers(precision: Precision) -> list[str]:
     """A GPU has no kernels for int8."""
     gpu = on_gpu() and precision != "int8"
-    return ["CUDAExecutionProvider", "CPUExecutionProvider"] if gpu else ["CPUExecutionProvider"]
+    return ["CUDAExecutionProvider", CPU] if gpu else [CPU]
 
 
-def _options() -> onnxruntime.SessionOptions:
-    """One thread per run: batches run side by side, and a trainer on the same machine is left its share."""
+def _options(threads: int) -> onnxruntime.SessionOptions:
+    """Threads that wait do not spin: a trainer on the same machine is left its share, and so are other batches."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -39,7 +39,7 @@ class Ceiling:
         return self._best(seconds, lambda place: self._model.prepared(self._bodies[place])[0])
 
     def latency_ms(self, seconds: float) -> float:
-        """Of preparing and running one after the other, in one thread: the median."""
+        """Of preparing and running one after the other: the median."""
         took: list[float] = []
         until = time.perf_counter() + seconds
         for turn in count():

@@ -15,14 +15,18 @@ class Doubling:
     """A network that doubles a number. It starts its first batch when told, so that others can gather behind it."""
 
     precision = "fp32"
+    width = 1
 
     def __init__(self, digest: str = "doubling") -> None:
         self.digest = digest
         self.batches: list[list[float]] = []
+        self.alone: list[bool] = []
+        """Of each batch, what its network was told."""
         self.begun = threading.Event()
         self.may_go_on = threading.Event()
 
-    def run(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
+    def run(self, samples: Sequence[Sample], alone: bool = False) -> NDArray[np.float32]:
+        self.alone.append(alone)
         self.begun.set()
         assert self.may_go_on.wait(10)
         numbers = [float(sample.arrays["number"]) for sample in samples]

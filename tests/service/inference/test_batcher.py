@@ -43,12 +43,12 @@ class Poisoned(Doubling):
 class Endless(Doubling):
     """Works in Python, where a thread can be killed, until it may go on."""
 
-    def run(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
+    def run(self, samples: Sequence[Sample], alone: bool = False) -> NDArray[np.float32]:
         self.thread = threading.get_ident()
         self.begun.set()
         while not self.may_go_on.is_set():
             time.sleep(0.001)
-        return super().run(samples)
+        return super().run(samples, alone)
 
 
 class Forgetting(Doubling):
@@ -98,6 +98,30 @@ def test_free_workers_share_what_is_there() -> None:
         network.may_go_on.set()
         assert answers(futures) == [2.0 * number for number in range(8)]
     assert sorted(map(len, network.batches)) == [4, 4]
+
+
+def test_a_batch_that_is_all_there_is_to_do_is_told_so() -> None:
+    network = Doubling()
+    with batcher() as work:
+        first = work.submit(network, samples(1))
+        assert network.begun.wait(10)
+        rest = work.submit(network, samples(*range(6)))
+        network.may_go_on.set()
+        answers([*first, *rest])
+    assert network.alone == [True, False, True]
+
+
+def test_a_batch_beside_another_is_not_alone() -> None:
+    network = Doubling()
+    with batcher(threads=2) as work:
+        first = work.submit(network, samples(1))
+        assert network.begun.wait(10)
+        network.begun.clear()
+        second = work.submit(network, samples(2))
+        assert network.begun.wait(10)
+        network.may_go_on.set()
+        answers([*first, *second])
+    assert network.alone == [True, False]
 
 
 def test_a_batch_is_for_one_model_and_the_longest_wait_ends_first() -> None:

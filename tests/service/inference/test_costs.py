@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import threading
 import time
 
 import numpy as np
@@ -80,6 +82,26 @@ def test_a_batch_counts_less_the_longer_it_has_run() -> None:
         time.sleep(0.03)
         assert ahead.free_in_s({}) <= first - 0.03
     assert ahead.free_in_s({}) == 0
+
+
+def test_what_several_threads_computed_takes_one_of_them_longer() -> None:
+    ahead, stop = Ahead(threads=1), threading.Event()
+
+    def compute() -> None:
+        while not stop.is_set():
+            hashlib.sha256(bytes(2**20))  # which lets other threads run
+
+    helpers = [threading.Thread(target=compute) for _ in range(2)]
+    for each in helpers:
+        each.start()
+    began, cpu_began = time.monotonic(), time.process_time()
+    with ahead.busy([IMAGE], width=4):
+        time.sleep(0.3)
+    took, cpu_s = time.monotonic() - began, time.process_time() - cpu_began
+    stop.set()
+    for each in helpers:
+        each.join()
+    assert ahead.free_in_s({IMAGE: 1}) == pytest.approx(max(took, cpu_s), rel=0.05)
 
 
 def test_a_batch_that_fails_says_nothing_of_how_long_such_take() -> None:

@@ -109,6 +109,21 @@ def all_of(calls: Sequence[Awaitable[Any]]) -> Awaitable[list[Any]]:
     return asyncio.gather(*calls)
 
 
+@pytest.mark.parametrize(
+    ("threads", "alone", "width"),
+    [(1, 0, 1), (2, 0, 2), (9, 0, 8), (2, 1, 1), (1, 3, 3)],
+    ids=["one thread", "as many", "but no more than eight", "told not to", "told how many"],
+)
+def test_how_many_threads_a_batch_has_that_runs_alone(
+    store: CountingStore, settings: Settings, threads: int, alone: int, width: int
+) -> None:
+    async def loaded(engine: InferenceEngine) -> int:
+        return (await engine.find("captions")).served.width
+
+    told = settings.model_copy(update={"inference_threads": threads, "inference_threads_alone": alone})
+    assert with_engine(store, told, loaded) == width
+
+
 def test_a_vector_is_what_the_graph_gives_for_the_prepared_input(
     store: CountingStore, settings: Settings, exported: Exported
 ) -> None:

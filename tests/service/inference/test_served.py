@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper
@@ -20,7 +21,7 @@ from onnx import numpy_helper
 from models_store.manifest import Manifest, Precision
 from models_store.store import DamagedModelError, ModelStore
 from service.errors import InvalidError, NotFoundError
-from service.inference.graphs import SplitGraphs, WholeGraph
+from service.inference.graphs import Graphs, SplitGraphs, WholeGraph
 from service.inference.keys import keyed
 from service.inference.models import Models
 from service.inference.prepare import Sample
@@ -75,6 +76,32 @@ def test_a_vector_is_the_same_alone_and_beside_any_others(
     alone = np.concatenate([served.run([each]) for each in samples])
     assert np.abs(together - alone).max() <= 1e-5
     assert np.abs(together - served.run(samples[::-1])[::-1]).max() <= 1e-5
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_batch_that_runs_alone_has_more_threads_and_the_same_vectors(
+    published: Published, precision: Precision
+) -> None:
+    served = load(published.store, published.captions, precision, threads_alone=3)
+    samples, ran = mixed(), list[tuple[str, int]]()
+    assert served.width == 3
+    assert isinstance(served.wide, SplitGraphs)
+    assert {each.get_session_options().intra_op_num_threads for each in sessions_of(served.wide)} == {3}
+    assert {each.get_session_options().intra_op_num_threads for each in sessions_of(served.graphs)} == {1}
+    assert np.abs(served.run(samples, alone=True) - served.run(samples)).max() <= 1e-6
+    counting(served, ran).run(samples, alone=True)
+    assert ran == [], "it was the other sessions that ran"
+
+
+def sessions_of(graphs: Graphs) -> list[onnxruntime.InferenceSession]:
+    assert isinstance(graphs, SplitGraphs)
+    return [*graphs.encoders.values(), graphs.fusion]
+
+
+def test_one_thread_needs_the_weights_once(fp32: Served) -> None:
+    assert (fp32.wide, fp32.width) == (None, 1)
+    samples = mixed()
+    assert np.array_equal(fp32.run(samples, alone=True), fp32.run(samples))
 
 
 def counting(served: Served, ran: list[tuple[str, int]], **changes: Any) -> Served:

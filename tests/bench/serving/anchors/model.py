@@ -22,11 +22,12 @@ WAIT_S = 0.002
 
 
 class Model:
-    """Of the store and the digest that the environment names."""
+    """Of the store and the digest that the environment names; with so many threads for a batch."""
 
-    def __init__(self, precision: Precision = "fp32") -> None:
+    def __init__(self, precision: Precision = "fp32", threads: int = 1) -> None:
         self.settings = Settings()
-        self.served = load(ModelStore(os.environ["BENCH_STORE"]), os.environ["BENCH_DIGEST"], precision)
+        store = ModelStore(os.environ["BENCH_STORE"])
+        self.served = load(store, os.environ["BENCH_DIGEST"], precision, threads_alone=threads)
 
     def prepared(self, body: dict[str, Any]) -> list[Sample]:
         """The inputs of a request's body. A bad one is not expected here."""
@@ -39,7 +40,7 @@ class Model:
     def run(self, samples: Sequence[Sample]) -> np.ndarray[Any, Any]:
         """Vectors (B, D) of length 1; more samples than a batch holds are run in several."""
         parts = [samples[at : at + MAX_BATCH] for at in range(0, len(samples), MAX_BATCH)]
-        return finish(np.concatenate([self.served.run(each) for each in parts]), None, True)
+        return finish(np.concatenate([self.served.run(each, alone=True) for each in parts]), None, True)
 
 
 def answer(vectors: Sequence[Any]) -> dict[str, Any]:
