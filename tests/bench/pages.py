@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from playwright.sync_api import Browser, Page, Response, sync_playwright
+from playwright.sync_api import Browser, Page, Response
 from sqlalchemy import insert
 
 from service import metrics
@@ -24,9 +24,9 @@ from service.db import Sessions, make_engine, make_sessions, migrate, transactio
 from service.metrics import Values
 from service.tables import Job, ProbeResult, utc_now
 from tests.bench.metrics import _api, _curve, _job, job_id
+from tests.chromium import chromium
 from training.spec import TrainSpec, spec_hash
 
-CHROMIUM = "/usr/bin/chromium"
 REPEATS = 10
 DRAWN_REPEATS = 30
 METHODS = ("infmasking", "comm", "cross", "cross_self")
@@ -73,14 +73,12 @@ def measure() -> dict[str, float]:
         engine = make_engine(url)
         seed(make_sessions(engine))
         engine.dispose()
-        with _api(url, folder) as (client, process), sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        with _api(url, folder) as (client, process), chromium() as browser:
             server = str(client.base_url)
             ids = [job_id("long", no) for no in range(len(METHODS) * SEEDS)]
             found = _visited("compare", browser, process, f"{server}/compare?jobs={','.join(ids)}", "loss")
             found |= _visited("job_page", browser, process, f"{server}/jobs/{job_id('wide', 0)}", "curve/00")
             found |= _drawn(browser, f"{server}/workers")
-            browser.close()
     finally:
         shutil.rmtree(folder)
     return found

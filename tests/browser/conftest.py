@@ -15,20 +15,20 @@ from urllib.parse import urlsplit
 
 import axe_playwright_python
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response
 
 from service.access import auth
 from service.client import Client, Json
 from service.db import make_engine, make_sessions, migrate, transaction
 from service.one_machine.up import LocalService
 from service.settings import Settings
+from tests.chromium import CHROMIUM, chromium
 from tests.processes import eventually
 from tests.service.data.test_datasets import added
 from tests.service.one_machine.test_up import local
 from tests.service.worker.places import SMALL
 from tests.training.registration import own
 
-CHROMIUM = Path("/usr/bin/chromium")
 AXE = Path(axe_playwright_python.__file__).parent / "axe.min.js"
 HOSTILE = ("<img src=x onerror=alert(1)> </script> \"'& {{7*7}} \u202eلا\u202c 🧨 " + "ä" * 255)[:255]
 """A name that is markup, a template, right to left, an emoji, and as long as names may be."""
@@ -45,11 +45,8 @@ def browser() -> Iterator[Browser]:
         if os.environ.get("CI"):
             pytest.fail("no /usr/bin/chromium: .ci/run must call `make browser` before the tests")
         pytest.skip("no /usr/bin/chromium: `make browser` installs it")
-    with sync_playwright() as playwright:
-        # Root may not use Chromium's own sandbox; what it opens here is ours.
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @dataclass(frozen=True)

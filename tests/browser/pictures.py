@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
 from service.client import Client, Json
-from tests.browser.conftest import CHROMIUM
+from tests.chromium import chromium
 
 WIDE, PHONE = 1280, 390
 COMPARED = ("infmasking", "comm", "mae", "cross")
@@ -79,13 +79,11 @@ def main() -> None:
     parser.add_argument("--into", type=Path, default=Path("docs/pictures"))
     parser.add_argument("--only", nargs="+", metavar="NAME", default=[])
     asked = parser.parse_args()
-    with Client(asked.url) as client, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with Client(asked.url) as client, chromium() as browser:
         for picture in pictures(client):
             if not asked.only or picture.name in asked.only:
                 take(browser, asked.url, picture, asked.into)
                 sys.stdout.write(f"{asked.into / picture.name}.png\n")
-        browser.close()
 
 
 if __name__ == "__main__":

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from service.client import Client
 from service.one_machine.up import LocalService
-from tests.browser.conftest import CHROMIUM
+from tests.chromium import CHROMIUM, chromium
 from tests.deploy.compose import ROOT
 from tests.service.one_machine.test_up import local
 
@@ -65,8 +65,7 @@ def test_the_walk_through_the_nine_doors_can_be_pasted(tmp_path: Path) -> None:
 
 def embedded_in_a_browser(page_url: str, picture: Path) -> None:
     assert page_url.replace(page_url.partition("/models")[0], SERVER) in WALK
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium() as browser:
         page = browser.new_page()
         page.goto(page_url)
         page.locator("#try-text").fill("a handwritten seven")
@@ -76,7 +75,6 @@ def embedded_in_a_browser(page_url: str, picture: Path) -> None:
         (embedded,) = answer.value.json()["data"]
         assert embedded["modalities"] == ["image", "text"]
         expect(page.locator("#answer")).to_contain_text("Missingnothing")
-        browser.close()
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 // Curves of several jobs on the same steps, and the mean and spread of each group of them.
 
 import { spread } from "./whiskers.js";
+import { broke } from "./words.js";
 
 /** curves: as POST /v1/metrics/query answers them; groups: [{place, label, members}].
  *
@@ -27,8 +28,7 @@ export function aligned(curves, groups) {
 /** Of jobs of equal spec and seed, all for which `has` holds, the newest: doing the same again tells nothing of the spread
  * between seeds. One that has failed or was cancelled counts only where there is no other. */
 export function oneOfEachSeed(jobs, has = () => true) {
-  const broken = (job) => job.state === "failed" || job.state === "cancelled";
-  const later = (a, b) => (broken(a) === broken(b) ? Date.parse(b.created_at) > Date.parse(a.created_at) : broken(a));
+  const later = (a, b) => (broke(a) === broke(b) ? Date.parse(b.created_at) > Date.parse(a.created_at) : broke(a));
   const seeds = Map.groupBy(jobs.filter(has), (job) => `${job.group_sha256} ${job.seed}`);
   return [...seeds.values()].map((again) => again.reduce((best, job) => (later(best, job) ? job : best)));
 }

@@ -8,7 +8,7 @@ import { letName, showName } from "./naming.js";
 import { oneByOne, whileInSight } from "./seen.js";
 import { tagLink } from "./tagging.js";
 import { showAttempts, timeline } from "./timeline.js";
-import { bytes, cell, element, facts, find, jobLink, moment, number, numberCell, pace, score, sha, show, span, stateBadge } from "./words.js";
+import { broke, bytes, cell, element, facts, find, jobLink, moment, number, numberCell, pace, score, sha, show, span, stateBadge } from "./words.js";
 
 const job_id = document.querySelector("#job").dataset.job;
 const path = `/v1/jobs/${encodeURIComponent(job_id)}`;
@@ -34,10 +34,10 @@ function showJob(job) {
     find("pace").textContent = pace(at);
   }
   find("cancel").hidden = !may("submit") || terminal.has(job.state) || job.state === "cancelling";
-  find("retry").hidden = !may("submit") || !["failed", "cancelled"].includes(job.state);
+  find("retry").hidden = !may("submit") || !broke(job);
   find("clone").hidden = !may("submit");
   find("map").hidden = job.kind !== "embed" || job.state !== "succeeded";
-  for (const each of document.querySelectorAll("[data-builds]")) each.hidden = !may("submit") || job.kind !== "train" || ["failed", "cancelled"].includes(job.state);
+  for (const each of document.querySelectorAll("[data-builds]")) each.hidden = !may("submit") || job.kind !== "train" || broke(job);
   show(find("facts"), ...facts(about(job)));
   find("spec").textContent = JSON.stringify(job.spec, null, 2);
 }

@@ -3,7 +3,7 @@
 
 import { get, may, post, whileSeen } from "./api.js";
 import { onTags, tagged, tagLink } from "./tagging.js";
-import { ago, cell, element, find, jobLink, numberCell, pace, show, stateBadge } from "./words.js";
+import { ago, broke, cell, element, find, jobLink, numberCell, pace, show, stateBadge } from "./words.js";
 
 const MOST_COMPARED = 50;
 const MOST_TAGS = 4;
@@ -89,7 +89,7 @@ function count() {
   const jobs = [...chosen].map((id) => rows.get(id).job);
   find("chosen").textContent = jobs.length ? `${jobs.length} selected` : "None selected";
   find("cancel").disabled = !may("submit") || !jobs.some((job) => !job.finished_at);
-  find("retry").disabled = !may("submit") || !jobs.some((job) => ["failed", "cancelled"].includes(job.state));
+  find("retry").disabled = !may("submit") || !jobs.some(broke);
   for (const button of find("tagging").querySelectorAll("button")) button.disabled = !jobs.length;
   const fit = jobs.length >= 2 && jobs.length <= MOST_COMPARED;
   const link = find("compare");
@@ -135,7 +135,7 @@ find("all").addEventListener("change", () => {
 table.addEventListener("pointerenter", () => { pointed = true; });
 table.addEventListener("pointerleave", () => { pointed = false; });
 find("cancel").addEventListener("click", () => each((id) => post(`/v1/jobs/${id}/cancel`), (job) => !job.finished_at, "told to stop"));
-find("retry").addEventListener("click", () => each((id) => post(`/v1/jobs/${id}/retry`), (job) => ["failed", "cancelled"].includes(job.state), "queued again"));
+find("retry").addEventListener("click", () => each((id) => post(`/v1/jobs/${id}/retry`), broke, "queued again"));
 onTags(find("tagging"), (tag, has) => each((id) => tagged(`/v1/jobs/${id}`, tag, has), () => true, `${has ? "have" : "do not have"} the tag “${tag}” now`));
 find("tagging").addEventListener("focusin", suggestTags);
 find("tagging").hidden = !may("submit");

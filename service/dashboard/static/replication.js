@@ -2,7 +2,7 @@
 
 import { get, may, post, whileSeen } from "./api.js";
 import { drawn } from "./tables.js";
-import { element, find, flat, jobLink, moment, pace, show, span, stateBadge } from "./words.js";
+import { broke, element, find, flat, jobLink, moment, pace, show, span, stateBadge } from "./words.js";
 
 const SIGNS = { succeeded: "✓", failed: "✗", cancelled: "–", lost: "?", running: "▸", queued: "·" };
 const BROKEN = ["failed", "cancelled", "lost"];
@@ -11,7 +11,7 @@ const path = `/v1/replications/${encodeURIComponent(find("replication").dataset.
 /** The job that says most about a cell: the one that has broken or works, else the probe. */
 function telling({ training, probe }) {
   const jobs = [training, probe].filter(Boolean);
-  return jobs.find((job) => ["failed", "cancelled"].includes(job.state)) ?? jobs.find((job) => !["succeeded", "queued"].includes(job.state)) ?? probe ?? training;
+  return jobs.find(broke) ?? jobs.find((job) => !["succeeded", "queued"].includes(job.state)) ?? probe ?? training;
 }
 
 function gridCell(each) {

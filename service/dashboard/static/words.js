@@ -49,6 +49,9 @@ export const tags = (names) => names.flatMap((name) => [element("span", { class:
 /** Names and values for a `dl`. */
 export const facts = (pairs) => pairs.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value)));
 
+/** Whether a job has ended without what it was for; it may be tried again. */
+export const broke = (job) => job.state === "failed" || job.state === "cancelled";
+
 export function stateBadge(state) {
   return element("span", { class: `state ${state}` }, state);
 }
