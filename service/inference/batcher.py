@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 Vector = NDArray[np.float32]
 
+WORTH_SHARING_S = 0.008
+"""Of one thread's work: less is done about as soon by one thread as by several, which take turns with all others meanwhile."""
 MOST_ALONE = 3
 """Samples of a failed batch that may fail alone, one after the other, before the rest is given up."""
 
@@ -229,7 +231,7 @@ class Batcher:
     def _work(self, batch: Sequence[_Ticket]) -> None:
         """What the batch fails of may be one sample's doing, so each is tried alone. Raises what the last one raised."""
         try:
-            self._compute(batch, self._is_alone())
+            self._compute(batch, self._is_for_all_threads(batch))
         except Exception as error:
             left = [ticket for ticket in batch if not ticket.vector.done()]
             if len(batch) == 1 or not left:
@@ -249,10 +251,11 @@ class Batcher:
                 log.error("a sample failed alone", exc_info=error)
                 ticket.vector.set_exception(_failed())
 
-    def _is_alone(self) -> bool:
-        """Whether the batch that was taken last is all that there is to do."""
+    def _is_for_all_threads(self, batch: Sequence[_Ticket]) -> bool:
+        """Whether the batch that was taken last is all that there is to do, and takes long enough to share out."""
         with self._changed:
-            return not self._waiting and self._crew.busy == 1
+            alone = not self._waiting and self._crew.busy == 1
+        return alone and self._ahead.expected_s([ticket.kind for ticket in batch]) >= WORTH_SHARING_S
 
     def _compute(self, batch: Sequence[_Ticket], alone: bool = False) -> None:
         """Books are kept before anybody is answered, who may look at them next."""

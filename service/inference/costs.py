@@ -100,12 +100,16 @@ class Ahead:
             if not self._waiting[one]:
                 del self._waiting[one]
 
+    def expected_s(self, kinds: Iterable[Kind]) -> float:
+        """As `Costs.expected_s`, of what is computed."""
+        return self._costs.expected_s(Counter(kinds))
+
     @contextmanager
     def busy(self, kinds: Sequence[Kind], width: int = 1) -> Iterator[None]:
         """While this thread computes a batch, with the help of others where `width` is above 1; how long it took is remembered
         unless it fails."""
         thread, began, cpu_began = threading.current_thread().name, time.monotonic(), time.process_time()
-        expected_s = self._costs.expected_s(Counter(kinds))
+        expected_s = self.expected_s(kinds)
         with self._lock:
             self._ends[thread] = began + expected_s
         try:

@@ -67,7 +67,7 @@ class Served:
     """How many threads that is; without `wide`, 1."""
 
     def run(self, samples: Sequence[Sample], alone: bool = False) -> NDArray[np.float32]:
-        """(B, D). Each modality is encoded of those samples that have it. Use all threads that there are when it runs `alone`."""
+        """(B, D). Each modality is encoded of those samples that have it. What runs `alone` has all threads that there are."""
         graphs = self.wide if alone and self.wide is not None else self.graphs
         encoded: list[dict[str, NDArray[Any]]] = [{} for _ in samples]
         for wanted in self.manifest.inputs:

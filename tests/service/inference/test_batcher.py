@@ -16,9 +16,10 @@ import pytest
 from numpy.typing import NDArray
 
 from service.errors import UnavailableError
-from service.inference.batcher import Batcher
+from service.inference.batcher import WORTH_SHARING_S, Batcher
 from service.inference.costs import kind
 from service.inference.prepare import Sample
+from tests.processes import eventually
 from tests.service.inference.networks import Doubling, samples
 
 
@@ -100,9 +101,28 @@ def test_free_workers_share_what_is_there() -> None:
     assert sorted(map(len, network.batches)) == [4, 4]
 
 
-def test_a_batch_that_is_all_there_is_to_do_is_told_so() -> None:
-    network = Doubling()
+class Tedious(Doubling):
+    """Its batches take long enough for several threads."""
+
+    def computed(self, numbers: NDArray[np.float32]) -> NDArray[np.float32]:
+        time.sleep(2 * WORTH_SHARING_S)
+        return super().computed(numbers)
+
+
+def known_to(work: Batcher, network: Doubling) -> None:
+    """Has it compute something, so that it is known how long that takes."""
+    network.may_go_on.set()
+    answers(work.submit(network, samples(1)))
+    eventually(lambda: not work._crew.busy)
+    assert network.alone.pop() is False, "nothing was known of it"
+    network.may_go_on.clear()
+    network.begun.clear()
+
+
+def test_a_long_batch_that_is_all_there_is_to_do_is_for_all_threads() -> None:
+    network = Tedious()
     with batcher() as work:
+        known_to(work, network)
         first = work.submit(network, samples(1))
         assert network.begun.wait(10)
         rest = work.submit(network, samples(*range(6)))
@@ -111,9 +131,10 @@ def test_a_batch_that_is_all_there_is_to_do_is_told_so() -> None:
     assert network.alone == [True, False, True]
 
 
-def test_a_batch_beside_another_is_not_alone() -> None:
-    network = Doubling()
+def test_a_long_batch_beside_another_is_not() -> None:
+    network = Tedious()
     with batcher(threads=2) as work:
+        known_to(work, network)
         first = work.submit(network, samples(1))
         assert network.begun.wait(10)
         network.begun.clear()
@@ -122,6 +143,17 @@ def test_a_batch_beside_another_is_not_alone() -> None:
         network.may_go_on.set()
         answers([*first, *second])
     assert network.alone == [True, False]
+
+
+def test_a_short_batch_is_for_one_thread() -> None:
+    network = Doubling()
+    with batcher() as work:
+        known_to(work, network)
+        network.may_go_on.set()
+        for number in range(20):
+            answers(work.submit(network, samples(number)))
+            eventually(lambda: not work._crew.busy)
+    assert network.alone.count(False) > 10, "but for those that the machine let wait"
 
 
 def test_a_batch_is_for_one_model_and_the_longest_wait_ends_first() -> None:
