@@ -55,6 +55,7 @@ class Tour:
         self._probe_and_export(trained)
         self._show_scores(trained)
         asset = self._show_one()
+        self._show_predictions(asset)
         self._show_neighbours()
         self._show_requests(asset)
 
@@ -67,11 +68,12 @@ class Tour:
     def _probe_and_export(self, trained: Mapping[str, Json]) -> None:
         _step("Probe what each has learned, and export the model of captions as ONNX")
         probes = {
-            f"{method} probe": self._submit("probe", f"{method} probe", specs.probe(trained[method]["id"]))
-            for method in specs.METHODS
+            name: self._submit("probe", f"{name} probe", specs.probe(training["id"]))
+            for name, training in trained.items()
         }
         export = self._submit("export", MODEL, specs.export(trained[CAPTIONS]["id"], MODEL))
-        self._finished({**probes, "export": export})
+        self._finished({**{f"{name} probe": job for name, job in probes.items()}, "export": export})
+        self.client.attach_heads(MODEL, probes[CAPTIONS]["id"])
 
     def _show_scores(self, trained: Mapping[str, Json]) -> None:
         _step("GET /v1/results: balanced accuracy in % of linear probes on unseen digits")
@@ -94,19 +96,32 @@ class Tour:
         image = self.folder / f"{NUMERALS[SHOWN]}.png"
         image.write_bytes(as_png(pixels))
         asset: str = self.client.upload(image)["id"]
-        text = caption(SHOWN)
         out.print(as_text(pixels), highlight=False)
         out.print(f"POST /v1/assets → id {asset[:12]}…", highlight=False)
         table = _table("GET /v1/embeddings of", "shape", "first numbers")
-        for what, given in {
-            f"the image and “{text}”": {"image": asset, "text": text},
-            "the image alone": {"image": asset},
-            f"“{text}” alone": {"text": text},
-        }.items():
+        for what, given in _pair_and_parts(asset).items():
             vector = self.client.get_embedding(MODEL, **given)["data"][0]["embedding"]
             table.add_row(what, f"({len(vector)},)", " ".join(f"{x:+.3f}" for x in vector[:3]) + " …")
         out.print(table)
         return asset
+
+    def _show_predictions(self, asset: str) -> None:
+        """Of either alone too, though the head was fitted on samples that have both."""
+        _step("POST /v1/predictions: what the probe, now a head of the model, says of them")
+        asked = _pair_and_parts(asset)
+        answer = self.client.predict(MODEL, [_posted(given) for given in asked.values()], top=1)
+        ((task, head),) = answer["heads"].items()
+        table = _table("", task, "probability")
+        for what, each in zip(asked, answer["data"], strict=True):
+            ((label, probability),) = each["predictions"][task]["probabilities"].items()
+            table.add_row(what, label, f"{probability:.1%}")
+        out.print(table)
+        low, high = head["ci95"]
+        out.print(
+            f"Its balanced accuracy is {head['value']:.1%} on {head['n_test']} unseen pairs "
+            f"(95 % interval {low:.1%} to {high:.1%}).",
+            highlight=False,
+        )
 
     def _show_neighbours(self) -> None:
         """Images alone against captions alone: each is nearest to its own, once the gap between the two is taken off.
@@ -156,6 +171,21 @@ class Tour:
 
     def _embedded(self, inputs: list[Json]) -> Vectors:
         return np.array([each["embedding"] for each in self.client.embed(MODEL, inputs)["data"]])
+
+
+def _pair_and_parts(asset: str) -> dict[str, dict[str, str]]:
+    """In words → what is asked for. asset: id of the image."""
+    text = caption(SHOWN)
+    return {
+        f"the image and “{text}”": {"image": asset, "text": text},
+        "the image alone": {"image": asset},
+        f"“{text}” alone": {"text": text},
+    }
+
+
+def _posted(given: Mapping[str, str]) -> Json:
+    """The same for a POST, where an image may come in other ways too."""
+    return {name: {"asset": value} if name == "image" else value for name, value in given.items()}
 
 
 def cosines_of(a: Vectors, b: Vectors) -> Vectors:
