@@ -141,7 +141,7 @@ class Settings(BaseSettings):
     inference_threads: int = Field(0, ge=0)
     """Embedding batches computed at once; 0: one per available CPU."""
     inference_threads_alone: int = Field(0, ge=0)
-    """CPUs for one batch while there is no other, and it takes 8 ms or more; 0: one per batch at once, at most 8."""
+    """CPUs for one batch that is alone and takes 8 ms or more; 0: as many as for batches at once, at most 8. More than 1 hold each model's weights twice."""
     inference_queue: int = Field(1024, gt=0)
     """Inputs that may wait; further ones are answered 429."""
     inference_queue_per_model: int = Field(768, gt=0)

@@ -122,16 +122,17 @@ def load(
         for each in manifest.inputs
         if isinstance(each, TextInput)
     }
-    width = threads_alone if _providers(precision) == [CPU] else 1
+    threads = [1, threads_alone] if threads_alone > 1 and _providers(precision) == [CPU] else [1]
     try:
-        graphs = _graphs(store, digest, manifest, precision)
-        wide = _graphs(store, digest, manifest, precision, width) if width > 1 else None
+        graphs, *wide = _graphs(store, digest, manifest, precision, threads)
     except LOADING_ERRORS as error:
         raise DamagedModelError(f"model {digest} cannot be run here: {error}") from error
     # Of a network in one piece there is nothing to keep but the images themselves.
     kept = images if isinstance(graphs, SplitGraphs) else None
     log.info("loaded %s %s in %s on %s", manifest.name, digest[:12], precision, _providers(precision)[0])
-    return Served(digest, manifest, precision, tokenizers, graphs, kept, wide, width)
+    return Served(
+        digest, manifest, precision, tokenizers, graphs, kept, wide[0] if wide else None, threads[-1]
+    )
 
 
 def precisions_here(manifest: Manifest) -> tuple[Precision, ...]:
@@ -152,36 +153,53 @@ def _not_here(manifest: Manifest, precision: Precision, there: Sequence[Precisio
 
 
 def _graphs(
-    store: ModelStore, digest: str, manifest: Manifest, precision: Precision, threads: int = 1
-) -> Graphs:
-    """Loaded and tried. Raises DamagedModelError when they do not do what the manifest says."""
-    graphs = _opened(store, digest, manifest, precision, threads)
-    # The first run allocates; better now than in somebody's request. And it shows whether the graph is as described.
-    shape = graphs.fuse([{}]).shape
-    if shape != (1, manifest.embedding_dim):
-        raise DamagedModelError(
-            f"model {digest} gives {shape}, not the {manifest.embedding_dim} numbers it declares"
-        )
+    store: ModelStore, digest: str, manifest: Manifest, precision: Precision, threads: Sequence[int]
+) -> list[Graphs]:
+    """The network once for each of these numbers of threads, loaded and tried.
+
+    Raises DamagedModelError when one does not do what the manifest says.
+    """
+    made = _opened(store, digest, manifest, precision, threads)
+    for graphs in made:
+        # The first run allocates; better now than in somebody's request. And it shows whether the graph is as described.
+        shape = graphs.fuse([{}]).shape
+        if shape != (1, manifest.embedding_dim):
+            raise DamagedModelError(
+                f"model {digest} gives {shape}, not the {manifest.embedding_dim} numbers it declares"
+            )
     variant, golden = manifest.variant(precision), manifest.golden
     if variant is not None and golden is not None:
-        assert_reproduces(graphs, manifest, golden, variant, store.read(digest, golden.file))
-    return graphs
+        content = store.read(digest, golden.file)
+        for graphs in made:
+            assert_reproduces(graphs, manifest, golden, variant, content)
+    return made
 
 
-def _opened(store: ModelStore, digest: str, manifest: Manifest, precision: Precision, threads: int) -> Graphs:
-    def session(file: str) -> onnxruntime.InferenceSession:
-        return onnxruntime.InferenceSession(
-            store.read(digest, file), _options(threads), providers=_providers(precision)
-        )
+def _opened(
+    store: ModelStore, digest: str, manifest: Manifest, precision: Precision, threads: Sequence[int]
+) -> list[Graphs]:
+    """Each file is read once."""
+
+    def sessions(file: str) -> list[onnxruntime.InferenceSession]:
+        content, providers = store.read(digest, file), _providers(precision)
+        return [
+            onnxruntime.InferenceSession(content, _options(each), providers=providers) for each in threads
+        ]
 
     variant = manifest.variant(precision)
     if variant is None:
-        return WholeGraph(manifest, session(MODEL))
-    encoders = {name: session(file) for name, file in variant.encoders.items()}
-    fusion = session(variant.fusion)
-    return SplitGraphs(
-        manifest, encoders, fusion, widths_of(manifest, fusion), one_by_one=precision == "int8"
-    )
+        return [WholeGraph(manifest, session) for session in sessions(MODEL)]
+    encoders = {name: sessions(file) for name, file in variant.encoders.items()}
+    return [
+        SplitGraphs(
+            manifest,
+            {name: of_each[place] for name, of_each in encoders.items()},
+            fusion,
+            widths_of(manifest, fusion),
+            one_by_one=precision == "int8",
+        )
+        for place, fusion in enumerate(sessions(variant.fusion))
+    ]
 
 
 def _providers(precision: Precision) -> list[str]:

@@ -93,6 +93,18 @@ def test_a_batch_that_runs_alone_has_more_threads_and_the_same_vectors(
     assert ran == [], "it was the other sessions that ran"
 
 
+def test_more_threads_read_nothing_twice(published: Published, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def read(digest: str, file: str) -> bytes:
+        asked.append(file)
+        return ModelStore.read(published.store, digest, file)
+
+    monkeypatch.setattr(published.store, "read", read)
+    load(published.store, published.captions, threads_alone=2)
+    assert len(asked) == len(set(asked)) > 3
+
+
 def sessions_of(graphs: Graphs) -> list[onnxruntime.InferenceSession]:
     assert isinstance(graphs, SplitGraphs)
     return [*graphs.encoders.values(), graphs.fusion]
