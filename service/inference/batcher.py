@@ -192,8 +192,9 @@ class Batcher:
             if self._stopped:
                 return False
             self._take(worker.holds)
+            alone = not self._waiting and self._crew.busy == 1
         if worker.holds:
-            self._work(worker.holds)
+            self._work(worker.holds, alone)
             worker.holds = []
         return True
 
@@ -228,10 +229,10 @@ class Batcher:
                 if not queue:
                     del self._waiting[id(ticket.network)]
 
-    def _work(self, batch: Sequence[_Ticket]) -> None:
+    def _work(self, batch: Sequence[_Ticket], alone: bool) -> None:
         """What the batch fails of may be one sample's doing, so each is tried alone. Raises what the last one raised."""
         try:
-            self._compute(batch, self._is_for_all_threads(batch))
+            self._compute(batch, alone)
         except Exception as error:
             left = [ticket for ticket in batch if not ticket.vector.done()]
             if len(batch) == 1 or not left:
@@ -251,16 +252,11 @@ class Batcher:
                 log.error("a sample failed alone", exc_info=error)
                 ticket.vector.set_exception(_failed())
 
-    def _is_for_all_threads(self, batch: Sequence[_Ticket]) -> bool:
-        """Whether the batch that was taken last is all that there is to do, and takes long enough to share out."""
-        with self._changed:
-            alone = not self._waiting and self._crew.busy == 1
-        return alone and self._ahead.expected_s([ticket.kind for ticket in batch]) >= WORTH_SHARING_S
-
     def _compute(self, batch: Sequence[_Ticket], alone: bool = False) -> None:
         """Books are kept before anybody is answered, who may look at them next."""
-        network, began = batch[0].network, time.monotonic()
-        with self._ahead.busy([ticket.kind for ticket in batch], network.width if alone else 1):
+        network, kinds, began = batch[0].network, [ticket.kind for ticket in batch], time.monotonic()
+        alone = alone and self._ahead.expected_s(kinds) >= WORTH_SHARING_S
+        with self._ahead.busy(kinds, network.width if alone else 1):
             vectors = network.run([ticket.sample for ticket in batch], alone)
         ended = time.monotonic()
         self._progress_at = ended
