@@ -23,7 +23,9 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 RUN for room in models_store training service migrations; do mkdir $room && touch $room/__init__.py; done
 
 FROM build AS build-api
-RUN pip install --constraint constraints.txt .
+# "[gpu]" for an API that computes on a GPU.
+ARG API_EXTRAS=""
+RUN pip install --constraint constraints.txt ".${API_EXTRAS}"
 COPY . .
 RUN pip install --no-deps --force-reinstall .
 

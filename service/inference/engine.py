@@ -23,6 +23,7 @@ from service.errors import DeadlineError, Fault, InvalidError, UnavailableError
 from service.inference.addresses import Addresses
 from service.inference.batcher import Batcher
 from service.inference.cache import Cache, Known
+from service.inference.devices import on_gpu
 from service.inference.heads import Heads
 from service.inference.keys import MOST_HASHED_AT_ONCE, Ready, input_key, outline, size
 from service.inference.meters import Meters
@@ -32,15 +33,17 @@ from service.inference.prepare import Given, Sample
 from service.inference.preparing import Preparing
 from service.inference.redis_cache import RedisCache
 from service.inference.room import Bounds, Room
-from service.inference.served import Served, on_gpu
+from service.inference.served import Served
 from service.inference.serving_on import ServingOn
 from service.inference.timing import Timing, current
 from service.inference.tokens import Tokens
 from service.inference.vectors import Vector, Vectors
 from service.settings import Settings
 
-MAX_BATCH_CPU, MAX_BATCH_GPU = 8, 32
+MAX_BATCH_CPU, MAX_BATCH_GPU = 8, 64
 """On a CPU, larger batches are slower per sample: they no longer fit its cache."""
+GPU_THREADS = 2
+"""One puts the next batch together while that of the other is computed."""
 MOST_ALONE = 8
 """Threads for a batch that runs alone, unless told otherwise. Of more, each has so little to do that waking it takes longer."""
 MAX_FAULTS = 100
@@ -79,15 +82,16 @@ class InferenceEngine:
         """May follow a stop: then everything begins anew, the counts as well."""
         settings = self._settings
         self.meters = Meters()
-        threads = settings.inference_threads or len(os.sched_getaffinity(0))
+        cpus = settings.inference_threads or len(os.sched_getaffinity(0))
         self.tokens = Tokens(settings.inference_token_cache_bytes)
-        alone = settings.inference_threads_alone or min(threads, MOST_ALONE)
+        alone = settings.inference_threads_alone or min(cpus, MOST_ALONE)
         self.models = Models(self._store, settings.max_models, self.tokens, alone)
         self.references = ServingOn(self.models)
         self.heads = Heads(self._store)
         self.addresses = Addresses(settings)
-        self.batcher = Batcher(threads, MAX_BATCH_GPU if on_gpu() else MAX_BATCH_CPU, self.meters)
-        self._preparing = Preparing(max(2, threads), settings, self.meters)
+        threads, batch = (GPU_THREADS, MAX_BATCH_GPU) if on_gpu() else (cpus, MAX_BATCH_CPU)
+        self.batcher = Batcher(threads, batch, self.meters)
+        self._preparing = Preparing(max(2, cpus), settings, self.meters)
         bounds = Bounds(
             settings.inference_queue, settings.inference_queue_per_model, settings.inference_max_wait_s
         )

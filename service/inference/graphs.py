@@ -30,12 +30,12 @@ Vectors = NDArray[np.float32]
 
 
 class Graphs(Protocol):
-    def encode(self, name: str, arrays: Sequence[Array]) -> list[Array]:
+    def encode(self, name: str, arrays: Sequence[Array]) -> Sequence[Any]:
         """What the model makes of one modality of some samples, by itself. arrays: as in `Sample.arrays`; no copies of
-        what is given are promised."""
+        what is given are promised. What is given back is an array where a CPU computes."""
         ...
 
-    def fuse(self, encoded: Sequence[Mapping[str, Array]]) -> Vectors:
+    def fuse(self, encoded: Sequence[Mapping[str, Any]]) -> Vectors:
         """(B, D), from what `encode` gave of each modality that a sample has."""
         ...
 

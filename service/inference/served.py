@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +18,11 @@ from tokenizers import Tokenizer
 
 from models_store.manifest import ImageInput, Input, Manifest, Precision, TextInput
 from models_store.store import DamagedModelError, ModelStore, StoreError
+from service.inference import devices
+from service.inference.devices import CUDA, on_gpu
 from service.inference.golden import assert_reproduces
 from service.inference.graphs import Graphs, SplitGraphs, WholeGraph, widths_of
+from service.inference.on_device import DeviceGraphs, Rows
 from service.inference.prepare import Sample
 from service.inference.texts import open_tokenizer
 from service.inference.tokens import Tokens
@@ -28,9 +30,6 @@ from service.inference.tokens import Tokens
 log = logging.getLogger(__name__)
 
 MODEL = "model.onnx"
-CPU = "CPUExecutionProvider"
-GPU_DEVICES = ("/dev/nvidiactl", "/dev/dxg")
-"""One of these is there wherever a process can reach an NVIDIA GPU, on Linux and under WSL."""
 RUNTIME_ERRORS: tuple[type[Exception], ...] = (
     runtime_errors.Fail,
     runtime_errors.InvalidArgument,
@@ -69,7 +68,7 @@ class Served:
     def run(self, samples: Sequence[Sample], alone: bool = False) -> NDArray[np.float32]:
         """(B, D). Each modality is encoded of those samples that have it. What runs `alone` has all threads that there are."""
         graphs = self.wide if alone and self.wide is not None else self.graphs
-        encoded: list[dict[str, NDArray[Any]]] = [{} for _ in samples]
+        encoded: list[dict[str, Any]] = [{} for _ in samples]
         for wanted in self.manifest.inputs:
             having = [place for place, sample in enumerate(samples) if wanted.name in sample.arrays]
             own = self._encoded(graphs, wanted, [samples[place] for place in having])
@@ -77,27 +76,19 @@ class Served:
                 encoded[place][wanted.name] = tokens
         return graphs.fuse(encoded)
 
-    def encode(self, name: str, arrays: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-        """What the model makes of one modality of some samples, as in `Sample.arrays`: it depends on nothing else, and may
-        be kept and fused again."""
-        return self.graphs.encode(name, arrays)
-
-    def _encoded(self, graphs: Graphs, wanted: Input, samples: Sequence[Sample]) -> list[NDArray[Any]]:
-        """As `encode`; images that are known, or are equal, are encoded once."""
-        arrays = {place: sample.arrays[wanted.name] for place, sample in enumerate(samples)}
-        keys = [sample.keys.get(wanted.name) for sample in samples]
-        if self.images is None or not isinstance(wanted, ImageInput) or None in keys:
-            return graphs.encode(wanted.name, list(arrays.values()))
-        known = {key: self.images.get(key) for key in keys if key is not None}
-        new = {key: arrays[place] for place, key in enumerate(keys) if key is not None and known[key] is None}
+    def _encoded(self, graphs: Graphs, wanted: Input, samples: Sequence[Sample]) -> Sequence[Any]:
+        """As `Graphs.encode`; images that are known, or are equal, are encoded once."""
+        arrays = [sample.arrays[wanted.name] for sample in samples]
+        keys = [key for sample in samples if (key := sample.keys.get(wanted.name)) is not None]
+        if not isinstance(wanted, ImageInput) or len(keys) < len(samples):
+            return graphs.encode(wanted.name, arrays)
+        known: dict[bytes, Any] = {key: self.images.get(key) if self.images else None for key in keys}
+        new = {key: array for key, array in zip(keys, arrays, strict=True) if known[key] is None}
         for key, tokens in zip(new, graphs.encode(wanted.name, list(new.values())), strict=True):
             known[key] = tokens
-            self.images.keep(key, tokens)
-        return [own for key in keys if key is not None and (own := known[key]) is not None]
-
-    def fuse(self, encoded: Sequence[Mapping[str, NDArray[Any]]]) -> NDArray[np.float32]:
-        """(B, D), from what `encode` gave of each modality that a sample has."""
-        return self.graphs.fuse(encoded)
+            if self.images:
+                self.images.keep(key, tokens)
+        return [known[key] for key in keys]
 
 
 def load(
@@ -122,14 +113,16 @@ def load(
         for each in manifest.inputs
         if isinstance(each, TextInput)
     }
-    threads = [1, threads_alone] if threads_alone > 1 and _providers(precision) == [CPU] else [1]
+    provider = devices.provider(precision)
+    threads = [1, threads_alone] if threads_alone > 1 and provider != CUDA else [1]
     try:
         graphs, *wide = _graphs(store, digest, manifest, precision, threads)
     except LOADING_ERRORS as error:
         raise DamagedModelError(f"model {digest} cannot be run here: {error}") from error
-    # Of a network in one piece there is nothing to keep but the images themselves.
+    # Of a network in one piece there is nothing to keep but the images themselves, and to bring back from a GPU what it
+    # computes anew in less time would only slow it down.
     kept = images if isinstance(graphs, SplitGraphs) else None
-    log.info("loaded %s %s in %s on %s", manifest.name, digest[:12], precision, _providers(precision)[0])
+    log.info("loaded %s %s in %s on %s", manifest.name, digest[:12], precision, provider)
     return Served(
         digest, manifest, precision, tokenizers, graphs, kept, wide[0] if wide else None, threads[-1]
     )
@@ -138,11 +131,6 @@ def load(
 def precisions_here(manifest: Manifest) -> tuple[Precision, ...]:
     """In which a model can be served on this machine: a CPU would turn every number of fp16 into fp32 and back."""
     return tuple(each for each in manifest.precisions if each != "fp16" or on_gpu())
-
-
-def on_gpu() -> bool:
-    available = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-    return available and any(Path(device).exists() for device in GPU_DEVICES)
 
 
 def _not_here(manifest: Manifest, precision: Precision, there: Sequence[Precision]) -> str:
@@ -179,41 +167,22 @@ def _opened(
     store: ModelStore, digest: str, manifest: Manifest, precision: Precision, threads: Sequence[int]
 ) -> list[Graphs]:
     """Each file is read once."""
+    provider = devices.provider(precision)
 
     def sessions(file: str) -> list[onnxruntime.InferenceSession]:
-        content, providers = store.read(digest, file), _providers(precision)
-        return [
-            onnxruntime.InferenceSession(content, _options(each), providers=providers) for each in threads
-        ]
+        content = store.read(digest, file)
+        return [devices.session(content, provider, each) for each in threads]
 
     variant = manifest.variant(precision)
     if variant is None:
         return [WholeGraph(manifest, session) for session in sessions(MODEL)]
     encoders = {name: sessions(file) for name, file in variant.encoders.items()}
-    return [
-        SplitGraphs(
-            manifest,
-            {name: of_each[place] for name, of_each in encoders.items()},
-            fusion,
-            widths_of(manifest, fusion),
-            one_by_one=precision == "int8",
-        )
-        for place, fusion in enumerate(sessions(variant.fusion))
-    ]
-
-
-def _providers(precision: Precision) -> list[str]:
-    """A GPU has no kernels for int8."""
-    gpu = on_gpu() and precision != "int8"
-    return ["CUDAExecutionProvider", CPU] if gpu else [CPU]
-
-
-def _options(threads: int) -> onnxruntime.SessionOptions:
-    """Threads that wait do not spin: a trainer on the same machine is left its share, and so are other batches."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
-    return options
+    made: list[Graphs] = []
+    for place, fusion in enumerate(sessions(variant.fusion)):
+        own, widths = {name: each[place] for name, each in encoders.items()}, widths_of(manifest, fusion)
+        if provider == CUDA:
+            rows = Rows(devices.session(devices.ROWS, provider, 1), "cuda")
+            made.append(DeviceGraphs(manifest, own, fusion, rows, widths))
+        else:
+            made.append(SplitGraphs(manifest, own, fusion, widths, one_by_one=precision == "int8"))
+    return made

@@ -8,6 +8,7 @@ import platform
 import sys
 
 from tests.bench import digits, fusion, methods, metrics, pages, probe, rendering, serving, step, views
+from tests.bench.serving import on_gpu
 
 BENCHES = {
     "fusion": fusion.measure,
@@ -20,6 +21,7 @@ BENCHES = {
     "metrics": metrics.measure,
     "pages": pages.measure,
     "serving": serving.measure,
+    "serving-gpu": on_gpu.measure,
 }
 QUICK = ("fusion", "rendering")
 """Measured when none is named."""

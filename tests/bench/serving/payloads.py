@@ -38,7 +38,7 @@ def write(model: Model, name: str, path: Path) -> None:
 
 
 def request(model: Model, name: str, inputs: list[dict[str, str]]) -> dict[str, Any]:
-    body = {"model": name, "inputs": inputs, "encoding_format": "base64"}
+    body = {"model": name, "inputs": inputs, "encoding_format": "base64", "precision": model.served.precision}
     return {"body": body, "vectors": model.run(model.prepared(body)).tolist()}
 
 

@@ -142,9 +142,11 @@ def test_an_encoder_runs_on_those_samples_only_that_have_its_modality(fp32: Serv
 
 def test_what_was_encoded_once_is_fused_again_with_something_else(fp32: Served) -> None:
     picture, one, two = image(), text(4), text(7)
-    (seen,) = fp32.encode("image", [picture])
-    read = fp32.encode("text", [one, two])
-    fused = fp32.fuse([{"image": seen, "text": read[0]}, {"image": seen, "text": read[1]}, {"image": seen}])
+    (seen,) = fp32.graphs.encode("image", [picture])
+    read = fp32.graphs.encode("text", [one, two])
+    fused = fp32.graphs.fuse(
+        [{"image": seen, "text": read[0]}, {"image": seen, "text": read[1]}, {"image": seen}]
+    )
     expected = fp32.run(
         [
             Sample({"image": picture, "text": one}),
