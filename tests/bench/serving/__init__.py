@@ -122,7 +122,7 @@ def published(folder: Path, precisions: tuple[Precision, ...] = ("fp32", "int8")
         "FUSEBOX_INFERENCE_TOKEN_CACHE_BYTES": "0",
         "BENCH_STORE": str(data / "models"),
         "BENCH_DIGEST": digest,
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
         "BENTOML_DO_NOT_TRACK": "True",
         "OMP_NUM_THREADS": "1",
     }

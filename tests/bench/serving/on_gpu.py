@@ -59,11 +59,9 @@ def measure() -> dict[str, float]:
             bodies = [each["body"] for each in json.loads(sent.read_text())["pair"]]
             samples = [model.prepared(body)[0] for body in bodies]
             vectors[precision] = model.served.run(samples[:MAX_BATCH_GPU])
-            found |= {f"{precision}_{key}": value for key, value in without_a_server(model, samples).items()}
-            found |= {
-                f"{precision}_{key}": value
-                for key, value in over_http(environment, folder, sent, precision).items()
-            }
+            for part in (without_a_server(model, samples), over_http(environment, folder, sent, precision)):
+                found |= {f"{precision}_{key}": value for key, value in part.items()}
+                print(json.dumps(found), file=sys.stderr)
         return found | fidelity(samples[:MAX_BATCH_GPU], vectors)
 
 
