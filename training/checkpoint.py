@@ -100,16 +100,16 @@ def random_states() -> dict[str, str]:
     }
 
 
-def torch_random_states() -> list[Tensor]:
-    """Of the CPU's generator and, where there is one, of the GPU's in use."""
-    return [torch.get_rng_state(), *([torch.cuda.get_rng_state()] if torch.cuda.is_available() else [])]
+def torch_random_states(device: torch.device) -> list[Tensor]:
+    """Of the CPU's generator and, where the run is on a GPU, of that one's: another would be opened by being asked."""
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
 
 
-def restore_random_states(meta: Meta, state: Mapping[str, Tensor], rank: int) -> None:
-    """Puts all generators of process `rank` into the state they were saved in."""
+def restore_random_states(meta: Meta, state: Mapping[str, Tensor], rank: int, device: torch.device) -> None:
+    """Puts all generators of process `rank`, which is on `device`, into the state they were saved in."""
     torch.set_rng_state(state["random.0"][rank].clone())  # it crashes on a part of a tensor
-    if torch.cuda.is_available() and "random.1" in state:
-        torch.cuda.set_rng_state(state["random.1"][rank].clone())
+    if device.type == "cuda" and "random.1" in state:
+        torch.cuda.set_rng_state(state["random.1"][rank].clone(), device)
     version, internal, gauss_next = json.loads(meta.python_random)
     random.setstate((version, tuple(internal), gauss_next))
     name, keys, position, has_gauss, gauss = json.loads(meta.numpy_random)
@@ -146,6 +146,11 @@ def restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> No
         index, _, name = key.partition(".")
         state.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    # Files have no strides, and fused steps pair numbers by where they lie: a ResNet's do not lie in the order of indices.
+    for parameter, own in optimizer.state.items():
+        for name, value in own.items():
+            if value.shape == parameter.shape:
+                own[name] = torch.empty_like(parameter).copy_(value)
 
 
 def newest(run_dir: RunDir) -> tuple[Checkpoint | None, list[str]]:

@@ -239,12 +239,12 @@ def resume(training: Training) -> None:
         training.run.say(f"passed over: {problem}", level="warning")
     if found is None:
         return
-    state = checkpoint.read_state(found)
+    state, processes = checkpoint.read_state(found), training.processes
     training.network.load_state_dict(found.weights)
     if training.averaged:
         training.method.load_state_dict(checkpoint.below("weights", state))
     checkpoint.restore_optimizer(training.optimizer, checkpoint.below("optimizer", state))
-    checkpoint.restore_random_states(found.meta, state, training.processes.rank)
+    checkpoint.restore_random_states(found.meta, state, processes.rank, processes.device)
     training.step = found.meta.step
     training.best_step, training.best_score = found.meta.best_step, found.meta.best_score
     training.run.say(f"continuing after step {training.step} of {training.spec.total_steps}")
@@ -258,7 +258,7 @@ def save(training: Training, score: float | None = None) -> None:
     processes = training.processes
     states = [
         processes.gathered(each.to(processes.device)[None], dim=0)
-        for each in checkpoint.torch_random_states()
+        for each in checkpoint.torch_random_states(processes.device)
     ]
     if processes.rank > 0:
         return

@@ -13,20 +13,15 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, distributed, nn
 
+from training.runner import use_device
 from training.spec import TrainSpec
 
 
 class Processes:
     def __init__(self, spec: TrainSpec) -> None:
         """Starts the others, when the spec asks for more than one, and waits for them."""
-        accelerator = (
-            ("cuda" if torch.cuda.is_available() else "cpu") if spec.device == "auto" else spec.device
-        )
-        if accelerator == "cuda":
-            torch.set_float32_matmul_precision("high" if spec.precision == "tf32" else "highest")
-            torch.backends.cudnn.allow_tf32 = spec.precision == "tf32"
         self._fabric = Fabric(
-            accelerator=accelerator,
+            accelerator=use_device(spec.device, tf32=spec.precision == "tf32"),
             devices=spec.processes,
             strategy="ddp" if spec.processes > 1 else "auto",
             precision="bf16-mixed" if spec.precision == "bf16" else "32-true",
@@ -58,11 +53,11 @@ class Processes:
         """Each parameter's gradient becomes the sum of all processes', so that all take the same step."""
         if self.count == 1:
             return
-        learning = [each for each in network.parameters() if each.grad is not None]
-        flat = torch.cat([each.grad.flatten() for each in learning if each.grad is not None])
+        gradients = [each.grad for each in network.parameters() if each.grad is not None]
+        flat = torch.cat([each.flatten() for each in gradients])
         distributed.all_reduce(flat)
-        for parameter, part in zip(learning, flat.split([each.numel() for each in learning]), strict=True):
-            parameter.grad = part.view_as(parameter)
+        for own, part in zip(gradients, flat.split([each.numel() for each in gradients]), strict=True):
+            own.copy_(part.view_as(own))  # into its place: a ResNet's is not in the order of indices
 
     def any(self, flag: bool) -> bool:
         """Whether it is true in any process: what all of them must decide alike."""

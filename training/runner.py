@@ -30,6 +30,8 @@ from training.run_dir import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EventWriter
 log = logging.getLogger(__name__)
 
 PROGRESS_EVERY_S = 0.5
+Device = Literal["auto", "cpu", "cuda"]
+"""As in a TrainSpec."""
 
 
 @dataclass
@@ -102,6 +104,19 @@ def run(work: Callable[[Run], int], run_dir: RunDir) -> int:
 
 def use_threads(count: int | None) -> None:
     torch.set_num_threads(count or len(os.sched_getaffinity(0)))
+
+
+def use_device(asked: Device, *, tf32: bool = False) -> str:
+    """The kind of device to compute on: with `auto` a GPU, where there is one.
+
+    On a GPU, products and convolutions are of float32 numbers in full, unless `tf32` has their factors rounded; left to
+    itself, cuDNN rounds those of convolutions.
+    """
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if asked == "auto" else asked
+    if device == "cuda":
+        torch.set_float32_matmul_precision("high" if tf32 else "highest")
+        torch.backends.cudnn.allow_tf32 = tf32
+    return device
 
 
 def _run_locked(work: Callable[[Run], int], run_dir: RunDir) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, distributed, nn
 
 from tests.training.methods.batches import ADMITTED, START, batch, built, tiny
 from tests.training.one_share import SHARED, case
@@ -20,6 +20,7 @@ from tests.training.runs import small
 from training.averaging import AveragedWeights
 from training.losses import Loss
 from training.methods import Batch, Method, When
+from training.modules.encoders import ResNetEncoder
 from training.processes import Processes
 from training.spec import Model
 from training.step import loss_and_gradients
@@ -48,7 +49,7 @@ def in_one_graph(method: Method, parts: list[Batch], when: When) -> Loss:
     return method.loss(together, labels, when)
 
 
-def gradients(method: Method) -> dict[str, Tensor]:
+def gradients(method: nn.Module) -> dict[str, Tensor]:
     return {name: each.grad for name, each in method.named_parameters() if each.grad is not None}
 
 
@@ -113,6 +114,21 @@ def test_two_processes_with_32_samples_each_equal_one_with_64(tmp_path: Path) ->
 def below(case: str, shared: dict[str, Tensor]) -> dict[str, Tensor]:
     start = f"{case}/"
     return {key.removeprefix(start): each for key, each in sorted(shared.items()) if key.startswith(start)}
+
+
+def test_summed_gradients_lie_in_memory_as_their_parameters_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fused optimizer pairs them by where they lie, and ResNets are in another order than their indices."""
+    both = copy.copy(ALONE)
+    both.count = 2
+    monkeypatch.setattr(distributed, "all_reduce", lambda x: x.mul_(2))  # two processes with equal gradients
+    encoder = ResNetEncoder(1, 16, 18).double()
+    encoder(torch.randn(2, 1, 16, 16, dtype=torch.float64)).square().sum().backward()
+    own = {name: gradient.clone() for name, gradient in gradients(encoder).items()}
+    both.sum_gradients(encoder)
+    for name, parameter in encoder.named_parameters():
+        assert parameter.grad is not None
+        assert torch.equal(parameter.grad, 2 * own[name]), name
+        assert parameter.grad.stride() == parameter.stride(), name
 
 
 def test_the_generator_goes_on_as_if_each_part_had_been_computed_once() -> None:

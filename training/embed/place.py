@@ -7,14 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from training import checkpoint
 from training.data import Data, Split, load, load_for
 from training.errors import DataError
 from training.methods import Method
-from training.probe.job import restored
+from training.probe.job import device_for, restored
 from training.runner import Run
 from training.spec import DatasetSpec, EmbedSpec, Registered, TrainSpec
 from training.spec.datasets import SplitName
@@ -80,7 +79,7 @@ def opened(run: Run, spec: EmbedSpec, found: checkpoint.Checkpoint) -> Place:
         # The network knows numbers as it was trained on them, and texts in the tokens it has learned.
         other = load(dataset, run.datasets_dir, trained.protocol, splits="strict", tokenizer=own.tokenizer)
         data = replace(other, normalisation=own.normalisation)
-    device = "cuda" if torch.cuda.is_available() and trained.device != "cpu" else "cpu"
+    device = device_for(trained)
     data = data.to(device)
     have = {"train": data.probe_train, "val": data.probe_val, "test": data.probe_test}
     splits = {name: split for name in spec.splits_of(trained) if (split := have[name])}

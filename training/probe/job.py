@@ -22,7 +22,7 @@ from training.probe.features import Embedded, crops_at_random, embed_split
 from training.probe.heads import Probed, keep_head
 from training.probe.linear import Choice, Recipe, choose, fit_chosen, require_finite
 from training.probe.scores import MOST_CLASSES, Estimate, chance, confusion, estimates
-from training.runner import Run, use_threads
+from training.runner import Run, use_device, use_threads
 from training.spec import ProbeSpec, Task, TrainSpec
 
 
@@ -32,7 +32,7 @@ def work(run: Run) -> int:
     found = checkpoint.choose(run.dir.sibling(spec.run), spec.checkpoint)
     trained = found.meta.spec
     tasks = chosen_tasks(trained, spec.tasks)
-    device = "cuda" if torch.cuda.is_available() and trained.device != "cpu" else "cpu"
+    device = device_for(trained)
     steps = 2 * len(tasks)
     run.start(steps, device)
     data = load_for(trained, run.datasets_dir, splits=spec.protocol).to(device)
@@ -133,6 +133,13 @@ def chosen_tasks(trained: TrainSpec, names: tuple[str, ...] | None) -> tuple[Tas
     if unknown:
         raise DataError(f"{trained.dataset.name} has no task {unknown[0]!r}; it has {', '.join(have)}")
     return tuple(have[name] for name in (names or have))
+
+
+def device_for(trained: TrainSpec) -> str:
+    """Not a GPU, where the training was to have none. Embeddings are computed as where models are served: without the
+    training's rounding, so that they are those of a CPU, and probes of them are fitted in full float32.
+    """
+    return use_device("cpu" if trained.device == "cpu" else "auto")
 
 
 def restored(found: checkpoint.Checkpoint, data: Data | None = None) -> Method:
