@@ -44,10 +44,11 @@ def infmasking(
         "mask_2": masked_alignment(z2[-1], masked2, temperature, spread_weight),
         **alignment_terms(z1, z2, temperature),
     }
-    values = torch.stack(list(terms.values()))
+    values = list(terms.values())
     if weights is not None:
-        values = values * values.new_tensor(weights)
-    loss = values.mean()
+        # One by one: as a tensor they would be copied to the device in every step, and waited for.
+        values = [weight * value for weight, value in zip(weights, values, strict=True)]
+    loss = torch.stack(values).mean()
     if entropy_penalty:
         terms["entropy"] = torch.stack([entropy(view) for view in (*z1, *z2)]).mean()
         loss = loss - entropy_penalty * terms["entropy"]

@@ -162,8 +162,9 @@ class ProjectedMethod(FusedMethod):
         """Keep masks (M + 1, B, Lₘ) and seen modalities (M + 1, M) of each modality alone and of all together."""
         count = len(tokens)
         keep = [each.new_ones(count + 1, *each.shape[:2], dtype=torch.bool) for each in tokens]
-        alone_and_all = torch.cat([torch.eye(count), torch.ones(1, count)]).bool().to(tokens[0].device)
-        return keep, alone_and_all
+        # Where the tokens are: to copy it there would wait for the encoders to be done.
+        alone = torch.eye(count, dtype=torch.bool, device=tokens[0].device)
+        return keep, torch.cat([alone, alone.new_ones(1, count)])
 
     def project(self, fused: Tensor) -> Tensor:
         """The head's output for fused (V, 2, B, D): (V, 2, B, out).

@@ -221,9 +221,12 @@ class FusionTransformer(nn.Module):
 
 
 def _per_token(sees: Tensor, tokens: Sequence[Tensor]) -> Tensor:
-    """(V, M) per modality → (V, 1, L) per token."""
-    lengths = torch.tensor([each.shape[1] for each in tokens], device=sees.device)
-    return sees.repeat_interleave(lengths, dim=1)[:, None]
+    """(V, M) per modality → (V, 1, L) per token.
+
+    Not by repeat_interleave, which asks the device how long its result will be: that waits, and breaks a compiled graph.
+    """
+    columns = [sees[:, m : m + 1].expand(-1, each.shape[1]) for m, each in enumerate(tokens)]
+    return torch.cat(columns, dim=1)[:, None]
 
 
 def _shift(logits: Tensor) -> Tensor:

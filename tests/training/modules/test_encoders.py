@@ -204,6 +204,14 @@ def test_a_sequence_of_nothing_but_padding_is_still_a_number(ignores_padding: bo
         assert summary(encoder, torch.zeros(2, 5, 20)).isfinite().all()
 
 
+def test_a_gru_is_computed_in_full_precision_whatever_autocast_asks_for() -> None:
+    encoder, x = GRUEncoder(3, 4), torch.randn(2, 5, 3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = encoder(x.bfloat16())
+    assert inside.dtype == torch.float32
+    assert torch.equal(inside, encoder(x.bfloat16().float()))
+
+
 def test_a_gru_is_summed_up_by_the_last_step_that_is_there() -> None:
     encoder = GRUEncoder(3, 4)
     x = torch.randn(2, 6, 3)

@@ -21,8 +21,8 @@ def fit(x: Tensor, y: Tensor, classes: int, cost: float) -> Linear:
 
 def fit_counting(x: Tensor, y: Tensor, classes: int, cost: float) -> tuple[Linear, int]:
     """The same, and how often the objective was evaluated."""
-    weight = torch.zeros(x.shape[1], classes, dtype=x.dtype, requires_grad=True)
-    bias = torch.zeros(classes, dtype=x.dtype, requires_grad=True)
+    weight = torch.zeros(x.shape[1], classes, dtype=x.dtype, device=x.device, requires_grad=True)
+    bias = torch.zeros(classes, dtype=x.dtype, device=x.device, requires_grad=True)
     solver = torch.optim.LBFGS(
         [weight, bias], lr=1, max_iter=100, history_size=100, line_search_fn="strong_wolfe"
     )

@@ -84,7 +84,10 @@ class GRUEncoder(StepEncoder):
     def forward(self, x: Tensor) -> Tensor:
         if torch.onnx.is_in_onnx_export():
             return _in_graph(self.gru, x)
-        steps: Tensor = self.gru(x)[0]
+        # In its weights' precision: on a GPU autocast computes a GRU in float16 even where it is asked for bfloat16, and
+        # in float16 gradients vanish unless the loss is scaled, which nobody does here.
+        with torch.autocast(x.device.type, enabled=False):
+            steps: Tensor = self.gru(x.to(next(self.gru.parameters()).dtype))[0]
         return steps
 
     def summary(self, parts: Tensor, there: Tensor) -> Tensor:
