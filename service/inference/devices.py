@@ -24,8 +24,8 @@ CUDA_OPTIONS = {
     # The default tries every algorithm once for each new size of a batch, in the request that happens to bring it.
     "cudnn_conv_algo_search": "HEURISTIC",
 }
-ROWS = Path(__file__).with_name("rows.onnx")
-"""The graph of `on_device.Rows`."""
+ROWS, PIXELS = (Path(__file__).with_name(f"{name}.onnx") for name in ("rows", "pixels"))
+"""The graphs of `on_device.Device`."""
 
 
 @functools.cache

@@ -24,6 +24,7 @@ from models_store.manifest import (
     there_of,
     tokens_of,
 )
+from service.inference.images import normalised
 
 Array = NDArray[Any]
 Vectors = NDArray[np.float32]
@@ -120,17 +121,27 @@ def batch_of(wanted: Input, arrays: Sequence[Array | None]) -> Array:
     """A modality's arrays as the network takes them; padding where a sample has none."""
     match wanted:
         case ImageInput():
-            return _stacked(arrays, (wanted.channels, wanted.height, wanted.width))
+            return _images(wanted, arrays)
         case TableInput():
-            return _stacked(arrays, (wanted.features,))
+            return _tables(wanted, arrays)
         case TextInput():
             return _texts(wanted, arrays)
         case SequenceInput():
             return _sequences(wanted, arrays)
 
 
-def _stacked(arrays: Sequence[Array | None], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    batch = np.zeros((len(arrays), *shape), dtype=np.float32)
+def _images(wanted: ImageInput, arrays: Sequence[Array | None]) -> NDArray[np.float32]:
+    batch = np.zeros((len(arrays), wanted.channels, wanted.height, wanted.width), dtype=np.float32)
+    for row, array in zip(batch, arrays, strict=True):
+        if array is not None and array.dtype == np.uint8:
+            normalised(array, wanted, into=row)
+        elif array is not None:
+            row[:] = array
+    return batch
+
+
+def _tables(wanted: TableInput, arrays: Sequence[Array | None]) -> NDArray[np.float32]:
+    batch = np.zeros((len(arrays), wanted.features), dtype=np.float32)
     for row, array in zip(batch, arrays, strict=True):
         if array is not None:
             row[:] = array

@@ -90,13 +90,21 @@ def fitted(image: Image.Image, wanted: ImageInput) -> Values:
     return np.ascontiguousarray(channels_first)
 
 
-def normalised(values: Values, wanted: ImageInput) -> NDArray[np.float32]:
+def normalised(
+    values: Values, wanted: ImageInput, into: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
     """(C, H, W) as in training, of what is `fitted`."""
-    mean, std = (np.array(each, dtype=np.float32)[:, None, None] for each in (wanted.mean, wanted.std))
-    made: NDArray[np.float32] = np.divide(values, np.float32(255), dtype=np.float32)
+    mean, std = mean_and_std(wanted)
+    made: NDArray[np.float32] = np.divide(values, np.float32(255), out=into, dtype=np.float32)
     made -= mean
     made /= std
     return made
+
+
+def mean_and_std(wanted: ImageInput) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """(C, 1, 1) each, of pixels from 0 to 1."""
+    mean, std = (np.array(each, dtype=np.float32)[:, None, None] for each in (wanted.mean, wanted.std))
+    return mean, std
 
 
 def _stretched(image: Image.Image, wanted: ImageInput) -> Values:

@@ -45,10 +45,10 @@ def keyed(model: _Model, sample: Sample) -> Ready:
     """The sample with its key and those of its parts, which it may have from the same model already. Modalities that it
     lacks are told by their absence."""
     keys = {
-        name: sample.keys.get(name) or _part_key(model, name, sample.sources.get(name, array))
+        name: sample.keys.get(name) or _part_key(model, name, array)
         for name, array in sorted(sample.arrays.items())
     }
-    return Ready(replace(sample, keys=keys, sources={}), _hashed(b"sample", model, keys.values()))
+    return Ready(replace(sample, keys=keys), _hashed(b"sample", model, keys.values()))
 
 
 def input_key(model: _Model, given: Given) -> bytes | None:

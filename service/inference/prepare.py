@@ -63,16 +63,17 @@ class Given:
 @dataclass(frozen=True)
 class Sample:
     """One input ready for a batch: per modality that it has, an image (C, H, W), token ids (L,), steps (L, F) or
-    columns (F,)."""
+    columns (F,).
+
+    An image of bytes is normalised when it is put into a batch: until then it takes a quarter of the memory, and bytes
+    tell it apart as well. One of float32 is normalised already.
+    """
 
     arrays: Mapping[str, NDArray[Any]]
     truncated: tuple[str, ...] = ()
     """Texts that were cut to the longest the network can read."""
     keys: Mapping[str, bytes] = field(default_factory=dict)
     """Of each array, where they are known: a sha256 of all that its encoding depends on."""
-    sources: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    """Of an image without a key, the bytes that it was computed from one by one: they tell it apart as well, and are a
-    quarter as long."""
 
     def part(self, names: Sequence[str]) -> Sample:
         """The same with no other modalities than these."""
@@ -87,8 +88,6 @@ class Made(NamedTuple):
     array: NDArray[Any]
     cut: bool = False
     """Whether something was cut off."""
-    source: NDArray[Any] | None = None
-    """As in `Sample.sources`."""
 
 
 def prepare(
@@ -109,7 +108,6 @@ def prepare(
     return faults or Sample(
         {name: each.array for name, each in ready.items()},
         tuple(name for name, each in ready.items() if each.cut),
-        sources={name: each.source for name, each in ready.items() if each.source is not None},
     )
 
 
@@ -139,9 +137,7 @@ def _prepared(value: Value, wanted: Input, tokenizers: Mapping[str, Tokenizer], 
             return Made(*_text(value, tokenizers[wanted.name], settings))
         case ImageInput():
             values = _image(value, wanted, settings)
-            return Made(
-                images.normalised(values, wanted), source=values if values.dtype == np.uint8 else None
-            )
+            return Made(values if values.dtype == np.uint8 else images.normalised(values, wanted))
         case SequenceInput():
             return Made(arrays.steps(_numbers(value, wanted), wanted))
         case TableInput():

@@ -117,7 +117,7 @@ class Drawn:
 
     def _tensors(self) -> Asked:
         some = self._random.sample(self._samples.of_pictures, 3)
-        batch = np.stack([each.sample.arrays["image"] for each in some])
+        batch = np.stack([self._samples.pixels(each) for each in some])
         tensor = {
             "name": "image",
             "shape": list(batch.shape),

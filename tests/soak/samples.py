@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from models_store.heads import Head, HeadStore
 from models_store.manifest import Precision
 from models_store.store import ModelStore
+from service.inference.graphs import batch_of
 from service.inference.predict import predict
 from service.inference.prepare import Given, Sample, prepare
 from service.inference.served import Served, load
@@ -63,6 +64,9 @@ class Samples:
     def __init__(self, store: ModelStore, model: str, settings: Settings) -> None:
         digest = store.resolve(model)
         networks = {precision: load(store, digest, precision) for precision in PRECISIONS}
+        image = networks["fp32"].manifest.input_named("image")
+        assert image is not None
+        self._image = image
         self.files = [png(seed) for seed in range(PICTURES)]
         self.pictures = [base64.b64encode(file).decode() for file in self.files]
         self.texts = [f"a handwritten {word}" for word in WORDS]
@@ -73,6 +77,11 @@ class Samples:
         heads = HeadStore(store)
         task, sha256 = next(iter(heads.attached(digest).items()))
         self.answers = Answers(heads.read(digest, task, sha256))
+
+    def pixels(self, known: Known) -> NDArray[np.float32]:
+        """(C, H, W), as the network gets them."""
+        pixels: NDArray[np.float32] = batch_of(self._image, [known.sample.arrays["image"]])[0]
+        return pixels
 
 
 def _known(values: dict[str, Any], networks: dict[Precision, Served], settings: Settings) -> Known:

@@ -101,7 +101,9 @@ def resident(graphs: DeviceGraphs, samples: list[Sample]) -> Callable[[], object
     """The parts with their inputs on the device."""
     value = onnxruntime.OrtValue.ortvalue_from_numpy
     feeds = {
-        each.name: value(batch_of(each, [sample.arrays[each.name] for sample in samples]), graphs.device, 0)
+        each.name: value(
+            batch_of(each, [sample.arrays[each.name] for sample in samples]), graphs.device.name, 0
+        )
         for each in graphs.manifest.inputs
     }
 
@@ -112,11 +114,11 @@ def resident(graphs: DeviceGraphs, samples: list[Sample]) -> Callable[[], object
             binding = session.io_binding()
             binding.bind_ortvalue_input(name, feed)
             for output in (tokens_of(name), there_of(name)):
-                binding.bind_output(output, graphs.device)
+                binding.bind_output(output, graphs.device.name)
             session.run_with_iobinding(binding)
             for output, made in zip((tokens_of(name), there_of(name)), binding.get_outputs(), strict=True):
                 fusion.bind_ortvalue_input(output, made)
-        fusion.bind_output(graphs.manifest.output, graphs.device)
+        fusion.bind_output(graphs.manifest.output, graphs.device.name)
         graphs.fusion.run_with_iobinding(fusion)
         return fusion.get_outputs()[0].numpy()
 

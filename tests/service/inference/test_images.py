@@ -14,6 +14,7 @@ from PIL import Image
 
 from models_store.manifest import ImageInput
 from service.errors import FuseboxError, InvalidError, TooLargeError, UnsupportedMediaError
+from service.inference.graphs import batch_of
 from service.inference.images import TURNS, decode
 from service.inference.prepare import Given, Sample, prepare
 from service.settings import Settings
@@ -71,9 +72,11 @@ def test_bytes_stand_for_a_picture_where_it_has_no_more_than_bytes(limits: Setti
     for picture, has_bytes in ((noise(8, 8, seed=1, mode="L"), True), (deep, False)):
         sample = prepare(Given({"image": file(picture)}, ""), described, {}, limits)
         assert isinstance(sample, Sample)
-        assert ("image" in sample.sources) is has_bytes
-        for source in sample.sources.values():
-            assert np.array_equal(source[0], np.asarray(picture))
+        assert (sample.arrays["image"].dtype == np.uint8) is has_bytes
+        if has_bytes:
+            assert np.array_equal(sample.arrays["image"][0], np.asarray(picture))
+        (batch,) = batch_of(network(), [sample.arrays["image"]])
+        assert np.array_equal(batch, pixels(decode(file(picture), limits), network()))
 
 
 def test_transparent_parts_show_the_models_background(limits: Settings) -> None:

@@ -34,8 +34,8 @@ SAMPLES = [
     Sample({"image": zeros(24), "text": zeros(3, dtype=np.int64)}),
     Sample({"image": zeros(24), "texts": zeros(2, dtype=np.int64)}),
     Sample({}),
-    Sample({"image": zeros(24)}, sources={"image": zeros(24, dtype=np.uint8)}),
-    Sample({"image": zeros(24)}, sources={"image": zeros(24, dtype=np.uint8) + np.uint8(1)}),
+    Sample({"image": zeros(24, dtype=np.uint8)}),
+    Sample({"image": zeros(24, dtype=np.uint8) + np.uint8(1)}),
 ]
 INPUTS: list[dict[str, Any]] = [
     {"text": "1"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from onnx import TensorProto, helper
 from models_store.store import ModelStore
 from service.inference import devices
 from service.inference.graphs import SplitGraphs
-from service.inference.on_device import DeviceGraphs, EncodedBatch, Rows
+from service.inference.on_device import Device, DeviceGraphs, EncodedBatch
 from service.inference.prepare import Sample
 from service.inference.served import Served, load
 from tests.service.conftest import Exported, Published, publish
@@ -23,8 +24,8 @@ from tests.service.inference.test_served import mixed
 
 
 @pytest.fixture(scope="module")
-def rows() -> Rows:
-    return Rows(devices.session(devices.ROWS, devices.CPU, 1), "cpu")
+def here() -> Device:
+    return Device(devices.CPU, "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +42,11 @@ def by_host(published: Published) -> Served:
 
 
 @pytest.fixture(scope="module")
-def by_device(by_host: Served, rows: Rows) -> Served:
+def by_device(by_host: Served, here: Device) -> Served:
     graphs = by_host.graphs
     assert isinstance(graphs, SplitGraphs)
-    on_device = DeviceGraphs(graphs.manifest, graphs.encoders, graphs.fusion, rows, graphs.widths, "cpu")
-    return replace(by_host, graphs=on_device)
+    parts = graphs.manifest, graphs.encoders, graphs.fusion, graphs.widths
+    return replace(by_host, graphs=DeviceGraphs(*parts, here))
 
 
 def test_vectors_are_those_of_tokens_that_come_back(by_host: Served, by_device: Served) -> None:
@@ -81,11 +82,11 @@ def test_equal_images_of_a_batch_are_encoded_once(by_device: Served) -> None:
 
 
 @pytest.mark.parametrize("places", [[0, 1, 2], [2, None, 0, 2, 1], [None, None, 1], [1]])
-def test_rows_are_put_where_they_belong(rows: Rows, places: Sequence[int | None]) -> None:
+def test_rows_are_put_where_they_belong(here: Device, places: Sequence[int | None]) -> None:
     tokens = np.random.default_rng(0).standard_normal((3, 4, 2)).astype(np.float32)
     there = np.array([[1, 1, 0, 0], [1, 0, 0, 0], [1, 1, 1, 1]], bool)
     value = devices.onnxruntime.OrtValue.ortvalue_from_numpy
-    got = rows(EncodedBatch(value(tokens), value(there)), places)
+    got = here.rows(EncodedBatch(value(tokens), value(there)), places)
     assert got.there.shape()[0] == len(places)
     for row, place in enumerate(places):
         if place is None:
@@ -95,8 +96,43 @@ def test_rows_are_put_where_they_belong(rows: Rows, places: Sequence[int | None]
             assert np.array_equal(got.there.numpy()[row], there[place])
 
 
-def rows_graph() -> onnx.ModelProto:
+def test_images_of_bytes_are_normalised_as_on_the_host(by_host: Served, by_device: Served) -> None:
+    random = np.random.default_rng(1)
+    pictures = [random.integers(0, 256, (1, 8, 8), dtype=np.uint8) for _ in range(3)]
+    samples = [*(Sample({"image": each}) for each in pictures), *mixed()[1:2]]
+    assert np.abs(by_device.run(samples) - by_host.run(samples)).max() <= 1e-6
+    with_numbers = [*samples, mixed()[0]]
+    assert np.array_equal(by_device.run(with_numbers), by_host.run(with_numbers))
+
+
+def graphs() -> dict[Path, onnx.ModelProto]:
     """Written by `python -m tests.service.inference.test_on_device`."""
+    return {devices.ROWS: rows_graph(), devices.PIXELS: pixels_graph()}
+
+
+def pixels_graph() -> onnx.ModelProto:
+    tensor, images = helper.make_tensor_value_info, ["B", "C", "H", "W"]
+    float32 = TensorProto.FLOAT
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["values"], ["numbers"], to=float32),
+            helper.make_node("Div", ["numbers", "most"], ["shares"]),
+            helper.make_node("Sub", ["shares", "mean"], ["centred"]),
+            helper.make_node("Div", ["centred", "std"], ["normalised"]),
+        ],
+        "pixels",
+        [
+            tensor("values", TensorProto.UINT8, images),
+            tensor("mean", float32, ["C", 1, 1]),
+            tensor("std", float32, ["C", 1, 1]),
+        ],
+        [tensor("normalised", float32, images)],
+        [helper.make_tensor("most", float32, [], [255])],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+def rows_graph() -> onnx.ModelProto:
     tensor = helper.make_tensor_value_info
     graph = helper.make_graph(
         [
@@ -119,8 +155,9 @@ def rows_graph() -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
 
 
-def test_the_file_holds_the_graph() -> None:
-    assert devices.ROWS.read_bytes() == rows_graph().SerializeToString()
+def test_the_files_hold_the_graphs() -> None:
+    for path, graph in graphs().items():
+        assert path.read_bytes() == graph.SerializeToString()
 
 
 def test_without_a_gpu_the_cpu_computes() -> None:
@@ -134,7 +171,7 @@ class TestOnAGpu:
         assert devices.on_gpu()
         graphs = load(published.store, published.captions).graphs
         assert isinstance(graphs, DeviceGraphs)
-        for session in (*graphs.encoders.values(), graphs.fusion, graphs.rows.session):
+        for session in (*graphs.encoders.values(), graphs.fusion):
             assert session.get_providers()[0] == devices.CUDA
 
     def test_vectors_are_those_of_the_cpu(self, published: Published, by_host: Served) -> None:
@@ -153,4 +190,5 @@ class TestOnAGpu:
 
 
 if __name__ == "__main__":
-    devices.ROWS.write_bytes(rows_graph().SerializeToString())
+    for path, graph in graphs().items():
+        path.write_bytes(graph.SerializeToString())
