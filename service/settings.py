@@ -139,7 +139,7 @@ class Settings(BaseSettings):
     max_inputs: int = Field(256, gt=0, le=10_000)
     """Inputs in one embedding request."""
     inference_threads: int = Field(0, ge=0)
-    """Embedding batches computed at once; 0: one per available CPU."""
+    """Embedding batches that CPUs compute at once; 0: one per available CPU. A GPU computes two."""
     inference_threads_alone: int = Field(0, ge=0)
     """CPUs for one batch that is alone and takes 8 ms or more; 0: as many as for batches at once, at most 8. More than 1 hold each model's weights twice."""
     inference_queue: int = Field(1024, gt=0)
