@@ -110,6 +110,9 @@ def _watch(client: Client, job: Json, place: int, news: SimpleQueue[News], stop:
                 news.put((place, None, problem))
                 return
             stop.wait(RETRY_S)
+        except RuntimeError:  # httpx: the client was closed, by whoever followed and has stopped meanwhile
+            if not stop.is_set():
+                raise
 
 
 def _updated(job: Json, event: Json) -> Json:

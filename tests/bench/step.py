@@ -253,7 +253,7 @@ class Step:
             return loss
 
 
-def random_inputs(spec: TrainSpec, size: int, device: str) -> Inputs:
+def random_inputs(spec: TrainSpec, size: int, device: str = "cpu") -> Inputs:
     shapes = {
         "image": lambda m: (m.channels, m.size, m.size),
         "sequence": lambda m: (m.length, m.features),

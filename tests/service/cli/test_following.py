@@ -80,3 +80,29 @@ def test_what_the_check_raises_ends_the_following(client: Client) -> None:
     with pytest.raises(StartError, match="it is all over"):
         follow(client, [job], check=check)
     client.cancel(job["id"])
+
+
+def test_a_client_that_is_closed_once_the_following_has_ended_is_no_error(
+    service: LocalService, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread that reads events may be between two requests just then."""
+    job, others, closed = long_job(client), threading.enumerate(), threading.Event()
+    raised: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", raised.append)
+
+    class Late(Client):
+        def events(self, job_id: str, after: int = 0) -> Iterator[Json]:
+            assert closed.wait(10)
+            yield from super().events(job_id, after)
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with Late(service.url) as late, pytest.raises(KeyboardInterrupt):
+        follow(late, [job], check=interrupted)
+    closed.set()
+    for thread in threading.enumerate():
+        if thread not in others:
+            thread.join(10)
+    assert raised == []
+    client.cancel(job["id"])
