@@ -149,7 +149,7 @@ def restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> No
     # Files have no strides, and fused steps pair numbers by where they lie: a ResNet's do not lie in the order of indices.
     for parameter, own in optimizer.state.items():
         for name, value in own.items():
-            if value.shape == parameter.shape:
+            if value.shape == parameter.shape and value.stride() != parameter.stride():
                 own[name] = torch.empty_like(parameter).copy_(value)
 
 

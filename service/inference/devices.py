@@ -36,7 +36,7 @@ def on_gpu() -> bool:
     ):
         return False
     onnxruntime.preload_dlls()  # CUDA's libraries where pip puts them, which no loader looks through
-    works = CUDA in onnxruntime.InferenceSession(ROWS, options(1), providers=[CUDA, CPU]).get_providers()
+    works = CUDA in session(ROWS, CUDA, 1).get_providers()
     if not works:
         log.warning(
             "there is a GPU, but ONNX Runtime cannot use it, so the CPU computes: install CUDA and cuDNN, for example by "

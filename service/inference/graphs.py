@@ -6,8 +6,9 @@ modality was encoded to depends on nothing else, so that it can be kept and fuse
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -121,31 +122,33 @@ def batch_of(wanted: Input, arrays: Sequence[Array | None]) -> Array:
     """A modality's arrays as the network takes them; padding where a sample has none."""
     match wanted:
         case ImageInput():
-            return _images(wanted, arrays)
+            shape = wanted.channels, wanted.height, wanted.width
+            return _stacked(arrays, shape, partial(_put_image, wanted))
         case TableInput():
-            return _tables(wanted, arrays)
+            return _stacked(arrays, (wanted.features,))
         case TextInput():
             return _texts(wanted, arrays)
         case SequenceInput():
             return _sequences(wanted, arrays)
 
 
-def _images(wanted: ImageInput, arrays: Sequence[Array | None]) -> NDArray[np.float32]:
-    batch = np.zeros((len(arrays), wanted.channels, wanted.height, wanted.width), dtype=np.float32)
-    for row, array in zip(batch, arrays, strict=True):
-        if array is not None and array.dtype == np.uint8:
-            normalised(array, wanted, into=row)
-        elif array is not None:
-            row[:] = array
-    return batch
-
-
-def _tables(wanted: TableInput, arrays: Sequence[Array | None]) -> NDArray[np.float32]:
-    batch = np.zeros((len(arrays), wanted.features), dtype=np.float32)
+def _stacked(
+    arrays: Sequence[Array | None],
+    shape: tuple[int, ...],
+    put: Callable[[NDArray[np.float32], Array], object] = np.copyto,
+) -> NDArray[np.float32]:
+    batch = np.zeros((len(arrays), *shape), dtype=np.float32)
     for row, array in zip(batch, arrays, strict=True):
         if array is not None:
-            row[:] = array
+            put(row, array)
     return batch
+
+
+def _put_image(wanted: ImageInput, row: NDArray[np.float32], array: Array) -> None:
+    if array.dtype == np.uint8:
+        normalised(array, wanted, into=row)
+    else:
+        row[:] = array
 
 
 def _texts(wanted: TextInput, arrays: Sequence[Array | None]) -> NDArray[np.int64]:

@@ -5,6 +5,7 @@ B samples of a batch, n of them with a modality, L tokens.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -91,6 +92,12 @@ class Device:
         inputs = {"values": np.stack(arrays), "mean": mean, "std": std}
         (batch,) = self.run(self._pixels, inputs, ["normalised"])
         return batch
+
+
+@functools.cache
+def gpu() -> Device:
+    """The same for all models."""
+    return Device(devices.CUDA, "cuda")
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from service.inference import devices
 from service.inference.devices import CUDA, on_gpu
 from service.inference.golden import assert_reproduces
 from service.inference.graphs import Graphs, SplitGraphs, WholeGraph, widths_of
-from service.inference.on_device import Device, DeviceGraphs
+from service.inference.on_device import DeviceGraphs, gpu
 from service.inference.prepare import Sample
 from service.inference.texts import open_tokenizer
 from service.inference.tokens import Tokens
@@ -181,7 +181,7 @@ def _opened(
     for place, fusion in enumerate(sessions(variant.fusion)):
         own, widths = {name: each[place] for name, each in encoders.items()}, widths_of(manifest, fusion)
         if provider == CUDA:
-            made.append(DeviceGraphs(manifest, own, fusion, widths, Device(provider, "cuda")))
+            made.append(DeviceGraphs(manifest, own, fusion, widths, gpu()))
         else:
             made.append(SplitGraphs(manifest, own, fusion, widths, one_by_one=precision == "int8"))
     return made

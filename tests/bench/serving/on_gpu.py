@@ -92,7 +92,7 @@ def without_a_server(model: Model, samples: list[Sample]) -> dict[str, float]:
         if f"{name}_b1_per_s" in found
     }
     found |= {f"{name}_best_per_s": value for name, value in best.items()}
-    found |= {f"served_of_{name}": best["served"] / value for name, value in best.items()}
+    found |= {f"served_of_{name}": best["served"] / best[name] for name in best.keys() - {"served"}}
     found |= {f"batched_of_{name}": found["batched_per_s"] / value for name, value in best.items()}
     return found
 
