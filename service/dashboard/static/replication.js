@@ -2,10 +2,9 @@
 
 import { get, may, post, whileSeen } from "./api.js";
 import { drawn } from "./tables.js";
-import { broke, element, find, flat, jobLink, moment, pace, show, span, stateBadge } from "./words.js";
+import { BROKEN, broke, element, find, flat, jobLink, moment, pace, show, span, stateBadge } from "./words.js";
 
 const SIGNS = { succeeded: "✓", failed: "✗", cancelled: "–", lost: "?", running: "▸", queued: "·" };
-const BROKEN = ["failed", "cancelled", "lost"];
 const path = `/v1/replications/${encodeURIComponent(find("replication").dataset.id)}`;
 
 /** The job that says most about a cell: the one that has broken or works, else the probe. */

@@ -2,7 +2,7 @@
 
 import { get, may, post, whileSeen } from "./api.js";
 import { parsed, problem } from "./forms.js";
-import { ago, cell, element, find, numberCell, show, span, stateBadge } from "./words.js";
+import { BROKEN, ago, cell, element, find, numberCell, show, span, stateBadge } from "./words.js";
 
 const table = find("replications-table");
 const form = find("new");
@@ -11,7 +11,7 @@ let tables = [];
 function row(each) {
   const total = Object.values(each.counts).reduce((sum, count) => sum + count, 0);
   const done = each.counts.succeeded ?? 0;
-  const broken = ["failed", "cancelled", "lost"].filter((state) => each.counts[state]).map((state) => `${each.counts[state]} ${state}`).join(", ");
+  const broken = BROKEN.filter((state) => each.counts[state]).map((state) => `${each.counts[state]} ${state}`).join(", ");
   const bar = element("progress", { max: total, value: done, "aria-label": `${done} of ${total} cells` });
   return element("tr", {},
     element("th", { scope: "row" }, element("a", { href: `/replications/${each.id}`, title: each.id }, each.table)), cell(stateBadge(each.state)),

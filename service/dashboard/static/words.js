@@ -52,6 +52,9 @@ export const facts = (pairs) => pairs.map(([name, value]) => element("div", {}, 
 /** Whether a job has ended without what it was for; it may be tried again. */
 export const broke = (job) => job.state === "failed" || job.state === "cancelled";
 
+/** States of a replication's cells that will not be filled unless somebody tries again. */
+export const BROKEN = ["failed", "cancelled", "lost"];
+
 export function stateBadge(state) {
   return element("span", { class: `state ${state}` }, state);
 }
