@@ -11,8 +11,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -114,9 +114,24 @@ def use_device(asked: Device, *, tf32: bool = False) -> str:
     """
     device = ("cuda" if torch.cuda.is_available() else "cpu") if asked == "auto" else asked
     if device == "cuda":
-        torch.set_float32_matmul_precision("high" if tf32 else "highest")
-        torch.backends.cudnn.allow_tf32 = tf32
+        _round_factors("high" if tf32 else "highest", tf32)
     return device
+
+
+@contextmanager
+def in_full_precision() -> Iterator[None]:
+    """Within, no factors are rounded, whatever `use_device` was told: a probe is to measure the training, not TF32."""
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    _round_factors("highest", False)
+    try:
+        yield
+    finally:
+        _round_factors(*before)
+
+
+def _round_factors(products: str, convolutions: bool) -> None:
+    torch.set_float32_matmul_precision(products)
+    torch.backends.cudnn.allow_tf32 = convolutions
 
 
 def _run_locked(work: Callable[[Run], int], run_dir: RunDir) -> int:

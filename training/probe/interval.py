@@ -20,7 +20,7 @@ from training.probe.features import Embedded, embed_split
 from training.probe.linear import Recipe, choose, fit_chosen, require_finite, require_possible
 from training.probe.neighbours import nearest, vote
 from training.probe.scores import value_of
-from training.runner import Run
+from training.runner import Run, in_full_precision
 from training.spec import Task, TrainSpec
 
 SEED = 48
@@ -30,6 +30,7 @@ Answers = dict[Task, tuple[Tensor, Tensor]]
 """Outputs (n, K) of a task's probe, and what is true."""
 
 
+@in_full_precision()
 def probe_now(run: Run, spec: TrainSpec, method: Method, data: Data, step: int, epoch: int) -> float | None:
     """Mean score over all tasks, greater being better; None when no probe is due after this epoch, or none is possible.
 

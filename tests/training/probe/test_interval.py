@@ -108,6 +108,27 @@ def test_every_type_of_task_has_a_curve_that_names_its_metric(
     assert score == pytest.approx(expected) == told["probe/mean/score"]
 
 
+def test_a_training_in_tf32_is_probed_in_full_precision(run: Run) -> None:
+    torch.manual_seed(0)
+    method, seen = build_method(spec(), 0), set()
+    layer = next(each for each in method.modules() if isinstance(each, torch.nn.Linear))
+    layer.register_forward_hook(lambda *_: seen.add(rounding()))
+    before = rounding()
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.allow_tf32 = True
+    try:
+        assert probe_now(run, spec(), method, data(), step=8, epoch=1) is not None
+        assert rounding() == ("high", True)
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
+    assert seen == {("highest", False)}
+
+
+def rounding() -> tuple[str, bool]:
+    return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+
+
 def test_between_the_epochs_that_are_named_nothing_is_probed(run: Run, method: Method) -> None:
     assert probe_now(run, spec(), method, data(), step=4, epoch=0) is None
     assert probe_now(run, spec(every_epochs=0), method, data(), step=8, epoch=1) is None
