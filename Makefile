@@ -3,8 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 ARGS ?=
-# Three files of tests at once, also on two cores: much of a test is waiting for processes. What a file shares is made once.
-# In the order of their folders, of which the browser's, with few tests that take long, is among the first.
+# Three files of tests at once, also on two cores: much of a test is waiting for processes. What a file's tests share is made
+# once, and what the browser's files share as well (tests/conftest.py). In the order of their folders, of which the browser's,
+# with few tests that take long, is among the first.
 PARALLEL ?= --numprocesses 3 --dist loadfile --no-loadscope-reorder
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 

@@ -17,11 +17,15 @@ import psycopg
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from xdist.remote import Producer
+from xdist.scheduler.loadfile import LoadFileScheduling
 
 from service.db import Sessions, make_engine, make_sessions, migrate, new_id
 from service.one_machine.embedded_redis import EmbeddedRedis
 from service.settings import Settings
 from tests.applications import new_app
+
+BROWSER = "tests/browser/"
 
 # Before torch is imported. Tests are small and run side by side: more threads would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -37,6 +41,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         database = getattr(item, "callspec", None) and item.callspec.params.get("database_url")
         if item.get_closest_marker("long") and database == "postgres":
             item.add_marker(pytest.mark.slow)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:
+    """For `--dist loadfile`: a file's tests stay together, and so do all files of `tests/browser`, whose service has a past of
+    several trainings. Every process that had one of these files would make that past again."""
+    return Rooms(config, log)
+
+
+class Rooms(LoadFileScheduling):
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return BROWSER if file.startswith(BROWSER) else file
 
 
 @pytest.fixture(scope="session")

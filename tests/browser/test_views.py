@@ -56,6 +56,7 @@ def test_seeds_of_one_spec_become_one_line_with_a_band(visitor: Visitor, lived: 
     expect(page.locator("#diff")).to_contain_text("batch_size")
 
 
+@pytest.mark.slow
 def test_the_same_seed_again_is_no_further_seed(visitor: Visitor, lived: Lived) -> None:
     spec = {**SMALL, "seed": 3, "epochs": 1}
     with Client(lived.url) as client:

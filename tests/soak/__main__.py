@@ -61,7 +61,7 @@ def soak(folder: Path, seconds: float, callers: int, beside: bool = True) -> dic
         with Watch(api) as watch:
             seen = asyncio.run(under_load(service.url, drawn, callers, seconds))
         left = eventually(lambda: _at_rest(service.url), AT_REST_S, every_s=0.5)
-        second, last = watch.thirds()
+        _, second, last = watch.parts(3)
         found = {
             "seconds": seconds,
             "callers": callers,
@@ -72,7 +72,11 @@ def soak(folder: Path, seconds: float, callers: int, beside: bool = True) -> dic
             "statuses": {str(status): count for status, count in sorted(seen.statuses.items())},
             "vectors_compared": seen.vectors,
             "largest_difference": seen.largest_difference,
-            "rss_mib": {"second_third": second.rss_mib, "last_third": last.rss_mib},
+            "rss_mib": {
+                "second_third": second.rss_mib,
+                "last_third": last.rss_mib,
+                "tenths": [round(each.rss_mib, 1) for each in watch.parts(10)],
+            },
             "files": {
                 "at_rest": at_rest.files,
                 "second_third": second.files,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import threading
+from itertools import pairwise
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -40,10 +41,10 @@ class Watch:
         with self._process.oneshot():
             return Seen(self._process.memory_info().rss / MIB, self._process.num_fds())
 
-    def thirds(self) -> tuple[Seen, Seen]:
-        """Medians of the second and of the last third."""
-        third = max(1, len(self.seen) // 3)
-        return _median(self.seen[third : 2 * third] or self.seen), _median(self.seen[-third:])
+    def parts(self, count: int) -> list[Seen]:
+        """Medians of so many equal parts of the time."""
+        ends = [len(self.seen) * part // count for part in range(count + 1)]
+        return [_median(self.seen[begin:end] or self.seen) for begin, end in pairwise(ends)]
 
     def _look_on(self) -> None:
         while not self._done.wait(EVERY_S):
