@@ -16,7 +16,8 @@ from service.inference.engine import InferenceEngine
 from service.inference.meters import Meters
 from service.resources import Resources
 from service.schemas.health import PartOut, Readiness
-from service.tables import STATES, Job
+from service.states import STATES
+from service.tables import Job
 from service.version import VERSION
 from service.web.traffic import Traffic
 

@@ -27,7 +27,8 @@ from service.errors import ConflictError, Fault, InvalidError, NotFoundError
 from service.paging import paged, place_of
 from service.requests import DEPENDENCY_FAILED, Request, checked, checked_job, cloned_spec, ended
 from service.schemas.jobs import CloneJob, JobOut, NewJob
-from service.tables import TERMINAL, Attempt, Checkpoint, Job, JobEvent, JobTag, utc_now
+from service.states import TERMINAL
+from service.tables import Attempt, Checkpoint, Job, JobEvent, JobTag, utc_now
 from training.spec import Kind, spec_hash
 
 MOVES: Mapping[str, frozenset[str]] = {

@@ -18,7 +18,8 @@ from sqlalchemy.orm import Session, aliased
 from service import jobs
 from service.bell import ring_later
 from service.db import Sessions, transaction
-from service.tables import ACTIVE, Attempt, Job, JobEvent, utc_now
+from service.states import ACTIVE
+from service.tables import Attempt, Job, JobEvent, utc_now
 
 Outcome = Literal["succeeded", "failed", "interrupted", "cancelled", "lost"]
 PAUSE_AFTER_CRASH_S = 2.0

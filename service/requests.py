@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 from service.data import datasets
 from service.errors import ConflictError, Fault, InvalidError
 from service.schemas.jobs import CheckedJob, NewJob
-from service.tables import TERMINAL, Alias, Checkpoint, Job
+from service.states import TERMINAL
+from service.tables import Alias, Checkpoint, Job
 from service.web import problems
 from training.spec import SPECS, AnySpec, EmbedSpec, ExportSpec, Kind, ProbeSpec, TrainSpec, spec_hash
 from training.spec.presets import PRESETS, merged

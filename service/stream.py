@@ -19,7 +19,8 @@ from starlette.concurrency import run_in_threadpool
 from service import jobs
 from service.db import UNREACHABLE, Sessions, reading
 from service.schemas.jobs import EventOut
-from service.tables import TERMINAL, Job, JobEvent
+from service.states import TERMINAL
+from service.tables import Job, JobEvent
 
 log = logging.getLogger(__name__)
 

@@ -27,11 +27,6 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.schema import MetaData
 from sqlalchemy.types import TypeDecorator
 
-STATES = ("queued", "starting", "running", "cancelling", "interrupted", "succeeded", "failed", "cancelled")
-ACTIVE = ("starting", "running", "cancelling")
-"""States in which a worker holds the job's lease."""
-TERMINAL = ("succeeded", "failed", "cancelled")
-
 
 class Utc(TypeDecorator[datetime]):
     """SQLite forgets time zones; this remembers that all of ours are UTC."""

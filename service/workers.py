@@ -16,7 +16,8 @@ from sqlalchemy.orm import Session
 
 from service.leases import may_start
 from service.schemas.workers import QueuedJob, QueueOut, WorkerJob, WorkerOut
-from service.tables import ACTIVE, Attempt, Job, JobEvent, utc_now
+from service.states import ACTIVE
+from service.tables import Attempt, Job, JobEvent, utc_now
 
 MOST_ATTEMPTS = 1000
 MOST_SHOWN = 50

@@ -1,6 +1,7 @@
 """`fusebox`, the command line: runs the service's processes, and talks to a running one over HTTP.
 
-Every error ends as one readable line with its remedy and exit status 1, or 78 where a process refuses to start.
+Every error ends as one readable line with its remedy and exit status 1, or 78 where a process refuses to start. What takes
+long to import is imported by the commands that need it, so that the others answer at once.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import sys
 import typer
 
 from service.cli import datasets, jobs, keys, models, presets, processes, replicate, results, search
-from service.cli.terminal import COMPLAINTS, complain
+from service.cli.terminal import complain
 from service.version import VERSION
 
 app = typer.Typer(
@@ -51,5 +52,5 @@ def _options(
 def main() -> None:
     try:
         app()
-    except COMPLAINTS as error:
+    except Exception as error:  # noqa: BLE001  what is no complaint is raised again
         sys.exit(complain(error))

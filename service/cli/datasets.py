@@ -19,12 +19,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from service.cli import uploading
-from service.cli.terminal import ApiKey, Server, connect, database, out, print_table
+from service.cli.terminal import ApiKey, Server, connect, out, print_table
 from service.client import DEFAULT_SERVER, ClientError, Json
-from service.data import datasets
-from service.data.registration import Registration
-from service.db import transaction
-from service.settings import Settings
 from training.events import Done, Event, Unusable
 from training.events import Progress as Step
 from training.spec.registration import (
@@ -69,6 +65,11 @@ def add(
     image_size: ImageSize = None,
     describe: Describe = None,
 ) -> None:
+    from service.cli.machine import database
+    from service.data import datasets
+    from service.db import transaction
+    from service.settings import Settings
+
     if made_from not in ABOUT:
         raise ClientError(f"there is no format {made_from!r}; choose one of {', '.join(ABOUT)}")
     usual = _name_of(path) if made_from in OWN_FORMATS else made_from
@@ -190,6 +191,8 @@ def _options(image_size: int | None, describe: Path | None) -> Options:
 
 def _registered(made_from: str, path: Path, folder: Path, options: Options) -> str:
     """Reads the files in a process of its own and returns the dataset's sha256. Raises ClientError."""
+    from service.data.registration import Registration
+
     done: Done | None = None
     unusable: list[Json] = []
     with Registration(made_from, path, folder, options) as registration:

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from service.cli.terminal import out
 from service.client import ApiProblem, Client, ClientError, Json, UnreachableError
-from service.tables import TERMINAL
+from service.states import TERMINAL
 
 RETRY_S, CHECK_S = 1.0, 0.5
 TOLD = ("message", "result", "checkpoint", "exported")

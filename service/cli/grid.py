@@ -15,7 +15,7 @@ from rich.text import Text
 from service.cli.following import span
 from service.cli.terminal import out
 from service.client import ApiProblem, Client, Json, UnreachableError
-from service.tables import TERMINAL
+from service.states import TERMINAL
 
 LOOK_S = 1.0
 MARKS: Mapping[str, tuple[str, str]] = {

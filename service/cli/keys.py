@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
-from sqlalchemy import select
 
-from service.access import auth
-from service.cli.terminal import database, err, out, print_table
+from service.cli.terminal import err, out, print_table
 from service.client import ClientError
-from service.db import reading, transaction
-from service.tables import ApiKey, utc_now
+
+if TYPE_CHECKING:
+    from service.tables import ApiKey
 
 app = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
 MAX_NAME = 100
@@ -30,6 +29,10 @@ def create(
     ] = None,
 ) -> None:
     """Create a key and print it, this once."""
+    from service.access import auth
+    from service.cli.machine import database
+    from service.db import transaction
+
     if not (0 < len(name) <= MAX_NAME and name.isprintable()):
         raise ClientError(f"a key's name is 1 to {MAX_NAME} printable characters")
     scopes = [known for known in auth.SCOPES if known in scope]
@@ -47,6 +50,12 @@ def create(
 @app.command(name="list")
 def list_keys() -> None:
     """List keys, without their secrets."""
+    from sqlalchemy import select
+
+    from service.cli.machine import database
+    from service.db import reading
+    from service.tables import ApiKey
+
     with database() as sessions, reading(sessions) as session:
         keys = session.scalars(select(ApiKey).order_by(ApiKey.created_at)).all()
     if not keys:
@@ -64,12 +73,18 @@ def list_keys() -> None:
 @app.command()
 def revoke(key_id: Annotated[str, typer.Argument(metavar="ID", help="See `fusebox keys list`.")]) -> None:
     """Revoke a key. Servers that are running take it for up to FUSEBOX_API_KEY_CACHE_S longer, 5 seconds."""
+    from service.access import auth
+    from service.cli.machine import database
+    from service.db import transaction
+
     with database() as sessions, transaction(sessions) as session:
         auth.revoke_key(session, key_id)
     out.print("revoked")
 
 
 def _state(key: ApiKey) -> str:
+    from service.tables import utc_now
+
     if key.revoked_at:
         return "revoked"
     return "expired" if key.expires_at and key.expires_at <= utc_now() else "valid"

@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 from rich.markup import escape
 from rich.table import Table
@@ -178,6 +177,8 @@ def _numbers(file: Path) -> Any:
             return json.loads(file.read_text("utf-8"))
         except (ValueError, RecursionError):
             raise ClientError(f"{file} holds no JSON; give a list of numbers, or a file *.npy") from None
+    import numpy as np
+
     try:
         array = np.load(file, allow_pickle=False)
     except (ValueError, EOFError):

@@ -8,17 +8,16 @@ import signal
 import socket
 import threading
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
-from service.access import auth
-from service.cli.terminal import out, refuse
-from service.db import assert_migrated, make_engine, make_sessions, migrate
+from service.cli.terminal import out
 from service.errors import FuseboxError
-from service.one_machine.up import LocalService
-from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.settings import Settings
 
 Host = Annotated[
     str | None, typer.Option(help="Address to listen on. Beyond loopback, API keys are required.")
@@ -40,6 +39,9 @@ def up(
 
     Ctrl-C stops it in order; jobs that were running go on when it is started again.
     """
+    from service.cli.machine import refuse
+    from service.one_machine.up import LocalService
+
     settings = _settings(host, port)
     _log("%(asctime)s %(message)s")
     stop = _stop_signal()
@@ -118,6 +120,8 @@ def worker() -> None:
 
 def migrate_database() -> None:
     """Bring the database to this version's tables. Safe to repeat."""
+    from service.db import migrate
+
     settings = _settings()
     migrate(settings.effective_database_url)
     out.print("The database is up to date.")
@@ -139,11 +143,17 @@ def _log(layout: str = "%(asctime)s %(levelname)s %(name)s: %(message)s") -> Non
 
 
 def _settings(host: str | None = None, port: int | None = None) -> Settings:
+    from service.settings import Settings
+
     given = {"host": host, "port": port}
     return Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
 
 
 def _refuse_unready(settings: Settings, *, listens: bool) -> None:
+    from service.access import auth
+    from service.cli.machine import refuse
+    from service.db import assert_migrated, make_engine, make_sessions
+
     engine = make_engine(settings.effective_database_url)
     try:
         assert_migrated(engine)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
-from service import result_formats as formats
 from service.cli.terminal import ApiKey, Server, connect, out, print_table
 from service.client import DEFAULT_SERVER, Json
-from service.schemas.results import Mark, TableView
+
+if TYPE_CHECKING:
+    from service.schemas.results import Mark
 
 MARKS: Mapping[Mark, str] = {"best": "bold green", "tied": "italic"}
 
@@ -52,6 +53,9 @@ def results(
 
 def show_table(answer: Json) -> None:
     """A table as the server answers it, for people: the lines of its other formats, in colours."""
+    from service import result_formats as formats
+    from service.schemas.results import TableView
+
     view = TableView.model_validate(answer)
     heads = [Column(escape(formats.header(column)), justify="right") for column in view.columns]
     shown = Table("method", "run by", *heads, title=escape(view.title), box=None, pad_edge=False)

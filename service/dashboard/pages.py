@@ -26,7 +26,8 @@ from service.access.auth import COOKIE, Principal, assert_same_origin, principal
 from service.data import datasets
 from service.deps import ReadSession, ResourcesDep
 from service.errors import FuseboxError, NotFoundError, UnauthorizedError
-from service.tables import STATES, Job, Model
+from service.states import STATES
+from service.tables import Job, Model
 from service.version import VERSION
 from service.web.packing import can_unpack
 from training.spec import DATASETS, Kind

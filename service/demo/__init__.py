@@ -18,7 +18,8 @@ from types import FrameType
 
 from rich.markup import escape
 
-from service.cli.terminal import out, refuse
+from service.cli.machine import refuse
+from service.cli.terminal import out
 from service.client import Client, ClientError
 from service.demo.tour import Tour
 from service.errors import FuseboxError

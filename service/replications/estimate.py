@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session, aliased
 
 from service.replications.plan import Planned
 from service.schemas.replications import Estimate
-from service.tables import ACTIVE, Job, JobEvent, utc_now
+from service.states import ACTIVE
+from service.tables import Job, JobEvent, utc_now
 from training.spec import spec_hash
 
 LOOKED_AT = 500

@@ -20,7 +20,8 @@ from service.schemas.replications import (
     ReplicationSummary,
 )
 from service.schemas.results import TableView
-from service.tables import ACTIVE, Job, JobEvent, Replication, ReplicationCell
+from service.states import ACTIVE
+from service.tables import Job, JobEvent, Replication, ReplicationCell
 
 WholeState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 

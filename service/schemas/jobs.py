@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from service.paging import MAX_CHARS
-from service.tables import Job
 from training.spec import Kind
+
+if TYPE_CHECKING:  # the command line, which reads answers by these schemas, has no database
+    from service.tables import Job
 
 State = Literal[
     "queued", "starting", "running", "cancelling", "interrupted", "succeeded", "failed", "cancelled"

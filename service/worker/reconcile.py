@@ -16,7 +16,8 @@ from service.bell import ring_later, ring_pending
 from service.db import Sessions, transaction
 from service.resources import Bell
 from service.settings import Settings
-from service.tables import ACTIVE, Job, utc_now
+from service.states import ACTIVE
+from service.tables import Job, utc_now
 from service.worker.ticker import Ticker
 
 log = logging.getLogger(__name__)

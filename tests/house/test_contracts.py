@@ -26,6 +26,15 @@ def test_the_api_starts_where_torch_cannot_be_imported() -> None:
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 
 
+def test_a_command_that_asks_a_server_waits_for_nothing_that_only_a_server_needs() -> None:
+    program = (
+        "import sys, service.cli\n"
+        "heavy = {'sqlalchemy', 'alembic', 'fastapi', 'celery', 'redis', 'numpy', 'onnxruntime'}\n"
+        "assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()\n"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+
+
 def test_no_file_has_a_name_that_says_nothing() -> None:
     nothing = {"utils.py", "helpers.py", "common.py", "misc.py", "manager.py"}
     rooms = ("service", "training", "models_store", "migrations")

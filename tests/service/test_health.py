@@ -14,7 +14,7 @@ from sqlalchemy import text
 from service import health, jobs
 from service.db import Sessions, transaction
 from service.settings import Settings
-from service.tables import STATES
+from service.states import STATES
 from service.version import VERSION
 from tests.applications import new_app
 

@@ -11,7 +11,8 @@ from service import leases
 from service.db import Sessions, transaction
 from service.schemas.jobs import State
 from service.settings import Settings
-from service.tables import STATES, Job
+from service.states import STATES
+from service.tables import Job
 from tests.service.rows import (
     SPEC,
     checkpointed,

@@ -27,7 +27,8 @@ from service.bell import SilentBell
 from service.db import Sessions, transaction
 from service.errors import ConflictError
 from service.leases import Ending, FencedError, Lease, Worker
-from service.tables import TERMINAL, Attempt, Job, JobEvent, utc_now
+from service.states import TERMINAL
+from service.tables import Attempt, Job, JobEvent, utc_now
 from service.worker.reconcile import free_lost_jobs
 from tests.service.rows import LEASE_S, SPEC, claimed, row, settled, started
 from training.events import Metrics
