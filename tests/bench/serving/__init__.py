@@ -1,9 +1,10 @@
 """`make bench-serving`: embeddings over HTTP, ours against other people's servers of the same model, in one run.
 
 A vision transformer on 224-pixel images and a text transformer, fused; exported once. Every server has two workers of one
-thread each, but the naive one, and gets the same bytes from the same load generator; they take turns, so that what else the
-machine does falls on all of them. Every answer is compared with the right vectors. Caches are off, but where a leg says
-otherwise. Ours refuses what would wait too long, as it does by default; its callers come again when they were told to.
+thread each, but the naive one, and gets the same bytes from the same load generator. They take turns, while all others are
+stopped, so that what else the machine does falls on all of them. Every answer is compared with the right vectors. Caches are
+off, but where a leg says otherwise. Ours refuses what would wait too long, as it does by default; its callers come again when
+they were told to.
 
 `BENCH_SECONDS` and `BENCH_REPEATS` make a shorter run, to see whether it gets to its end.
 """
@@ -157,7 +158,8 @@ def batch_sums(one: Running) -> tuple[float, float]:
     """Samples and batches that our server has computed so far; of others nothing is known."""
     if one.server.name != "fusebox":
         return 0.0, 0.0
-    with urllib.request.urlopen(one.url.replace(one.server.path, "/metrics"), timeout=30) as answer:
+    metrics = one.url.replace(one.server.path, "/metrics")
+    with one.awake(), urllib.request.urlopen(metrics, timeout=30) as answer:
         lines = [
             line.rsplit(" ", 1) for line in answer.read().decode().splitlines() if line and line[0] != "#"
         ]
@@ -265,7 +267,8 @@ def loaded(
         **load,
     }
     command = [sys.executable, "-m", "tests.bench.serving.load", json.dumps(plan)]
-    answer = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    with one.awake():
+        answer = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     seen: dict[str, Any] = json.loads(answer)
     print(f"  {one.server.name:9} {kind:6} {load}  {seen}", file=sys.stderr)
     if one.server.name == "fusebox" and seen["statuses"].keys() - {"200", "429"}:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import HTTPError, URLError
@@ -57,8 +58,24 @@ class Running:
     def memory_bytes(self) -> int:
         return sum(each.memory_info().rss for each in self._all())
 
+    @contextmanager
+    def awake(self) -> Iterator[None]:
+        """While it is asked. Otherwise all its processes are stopped: some servers work also when nobody asks them, and the one
+        whose turn it is would have to make do with what they leave."""
+        self.signal(signal.SIGCONT)
+        try:
+            yield
+        finally:
+            self.signal(signal.SIGSTOP)
+
+    def signal(self, number: signal.Signals) -> None:
+        """To all its processes."""
+        for each in self._all():
+            with suppress(psutil.NoSuchProcess):
+                each.send_signal(number)
+
     def _all(self) -> list[psutil.Process]:
-        return [self.process, *self.process.children(recursive=True)]
+        return [self.process, *self.process.children(recursive=True)] if self.process.is_running() else []
 
 
 def servers(python: str) -> list[Server]:
@@ -92,17 +109,20 @@ def environment_of_anchors(folder: Path) -> str:
 
 @contextmanager
 def running(server: Server, environment: dict[str, str], log: Path) -> Iterator[Running]:
-    """It ends with the bench, also where that is killed."""
+    """It sleeps until it is asked (`Running.awake`), and ends with the bench, also where that is killed."""
     port = free_port()
     process = child.start(
         [part.format(port=port) for part in server.command],
         env={**os.environ, **environment, "PORT": str(port), "FUSEBOX_PORT": str(port)},
         log=log,
     )
+    one = Running(server, f"http://127.0.0.1:{port}{server.path}", psutil.Process(process.pid))
     try:
-        wait_for(process, port, log)
-        yield Running(server, f"http://127.0.0.1:{port}{server.path}", psutil.Process(process.pid))
+        with one.awake():
+            wait_for(process, port, log)
+        yield one
     finally:
+        one.signal(signal.SIGCONT)
         child.stop(process, STOP_S)
 
 
