@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI
 
+from service import health
 from service.access import auth
 from service.api import ROUTERS
 from service.dashboard.pages import install as install_dashboard
 from service.resources import Bell, open_resources
 from service.settings import Settings
+from service.siblings import Place
 from service.version import VERSION
 from service.web import problems
 from service.web.headers import SecurityHeaders
@@ -23,9 +26,12 @@ DESCRIPTION = """Train, probe and serve fused multimodal embeddings.
 Errors are RFC 9457 `application/problem+json` with a stable `code`; `errors[].pointer` says where in the request."""
 
 
-def create_app(settings: Settings, bell: Bell) -> FastAPI:
-    """The application. Its database must be migrated (`fusebox migrate`); a model server needs nothing else."""
-    return furnish(assemble(settings.max_body_bytes), settings, bell)
+def create_app(settings: Settings, bell: Bell, place: Place | None = None) -> FastAPI:
+    """The application. Its database must be migrated (`fusebox migrate`); a model server needs nothing else.
+
+    place: that of this process among several at one address.
+    """
+    return furnish(assemble(settings.max_body_bytes), settings, bell, place)
 
 
 def assemble(max_body_bytes: int) -> FastAPI:
@@ -50,9 +56,9 @@ def assemble(max_body_bytes: int) -> FastAPI:
     return app
 
 
-def furnish(app: FastAPI, settings: Settings, bell: Bell) -> FastAPI:
+def furnish(app: FastAPI, settings: Settings, bell: Bell, place: Place | None = None) -> FastAPI:
     """Gives an assembled application what it works with."""
-    app.state.resources = open_resources(settings, bell)
+    app.state.resources = open_resources(settings, bell, place)
     app.state.traffic = Traffic()
     # The last one added sees a request first.
     app.add_middleware(StrictInput, max_body_bytes=settings.max_body_bytes)
@@ -67,7 +73,8 @@ async def _life(app: FastAPI) -> AsyncIterator[None]:
     try:
         auth.assert_may_listen(resources.settings, resources.sessions)
         resources.inference.start()
-        yield
+        with resources.siblings.told(partial(health.told, resources, app.state.traffic)):
+            yield
         resources.inference.stop()
     finally:
         resources.engine.dispose()

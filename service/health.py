@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import redis
@@ -15,7 +16,8 @@ from service.db import UNREACHABLE, is_migrated
 from service.inference.engine import InferenceEngine
 from service.inference.meters import Meters
 from service.resources import Resources
-from service.schemas.health import PartOut, Readiness
+from service.schemas.health import PartOut, PartState, Readiness
+from service.siblings import Told
 from service.states import STATES
 from service.tables import Job
 from service.version import VERSION
@@ -27,6 +29,7 @@ REDIS_PATIENCE_S = 0.5
 REMEMBERED_S = 60.0
 """How long the death of a thread is told."""
 MOST_NAMED = 5
+WORSE: tuple[PartState, ...] = ("ok", "degraded", "failed")
 
 
 def readiness(resources: Resources) -> Readiness:
@@ -34,7 +37,7 @@ def readiness(resources: Resources) -> Readiness:
     parts = {
         "database": _database(resources.engine),
         "disk": _disk(resources.settings.data_dir),
-        "inference": _inference(resources.inference, resources.settings.inference_stall_s),
+        "inference": _inference_of_all(resources),
         "redis": _redis(resources.settings.redis_url),
     }
     states = {part.state for part in parts.values()}
@@ -43,11 +46,21 @@ def readiness(resources: Resources) -> Readiness:
     )
 
 
-def exposition(session: Session, traffic: Traffic, meters: Meters) -> str:
-    """Prometheus' text format."""
+def exposition(session: Session, traffic: Traffic, resources: Resources) -> str:
+    """Prometheus' text format, of all API processes at this address."""
     rows = session.execute(select(Job.state, func.count()).group_by(Job.state))
     counts = {state: count for state, count in rows}  # noqa: C416  rows are no pairs to the type checker
-    return "".join(f"{line}\n" for line in _lines(counts, traffic)) + meters.exposition()
+    return _text(_jobs(counts)) + resources.siblings.counted(_counted(traffic, resources.inference.meters))
+
+
+def told(resources: Resources, traffic: Traffic) -> Told:
+    """What this process says of itself to the others at its address."""
+    return Told(
+        pid=os.getpid(),
+        at=time.time(),
+        inference=_inference(resources.inference, resources.settings.inference_stall_s),
+        exposition=_counted(traffic, resources.inference.meters),
+    )
 
 
 def _database(engine: Engine) -> PartOut:
@@ -70,6 +83,24 @@ def _disk(folder: Path) -> PartOut:
             state="failed", detail=f"{free // 2**20} MiB free; {MIN_FREE_BYTES // 2**20} are needed"
         )
     return PartOut(state="ok", detail=f"{free // 2**30} GiB free")
+
+
+def _inference_of_all(resources: Resources) -> PartOut:
+    """The worst of what the processes at this address say, each of which has an engine of its own."""
+    stall_s, siblings = resources.settings.inference_stall_s, resources.siblings
+    others = [each for each in siblings.others() if each.is_there]
+    said = [_inference(resources.inference, stall_s), *(_sibling(each, stall_s) for each in others)]
+    if len(said) < siblings.count:
+        missing = f"{len(said)} of {siblings.count} API processes are there; the others are being started"
+        said.append(PartOut(state="degraded", detail=missing))
+    return max(said, key=lambda part: WORSE.index(part.state))
+
+
+def _sibling(told: Told, stall_s: float) -> PartOut:
+    name = f"API process {told.pid}"
+    if told.silent_s >= stall_s:
+        return PartOut(state="failed", detail=f"{name} has said nothing for {told.silent_s:.0f} s; restart")
+    return PartOut(state=told.inference.state, detail=f"{name}: {told.inference.detail}")
 
 
 def _inference(engine: InferenceEngine, stall_s: float) -> PartOut:
@@ -112,17 +143,31 @@ def _redis(url: str) -> PartOut:
     return PartOut(state="ok", detail="answers")
 
 
-def _lines(jobs: Mapping[str, int], traffic: Traffic) -> Iterator[str]:
+def _counted(traffic: Traffic, meters: Meters) -> str:
+    return _text(_requests(traffic)) + meters.exposition()
+
+
+def _text(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _jobs(jobs: Mapping[str, int]) -> Iterator[str]:
+    yield "# HELP fusebox_jobs Jobs by state."
+    yield "# TYPE fusebox_jobs gauge"
+    for state in STATES:
+        yield f'fusebox_jobs{{state="{state}"}} {jobs.get(state, 0)}'
+
+
+def _requests(traffic: Traffic) -> Iterator[str]:
     yield "# HELP fusebox_info The version that runs."
     yield "# TYPE fusebox_info gauge"
     yield f'fusebox_info{{version="{VERSION}"}} 1'
     yield "# HELP fusebox_uptime_seconds Since this API process started."
     yield "# TYPE fusebox_uptime_seconds gauge"
     yield f"fusebox_uptime_seconds {time.monotonic() - traffic.started_at:.3f}"
-    yield "# HELP fusebox_jobs Jobs by state."
-    yield "# TYPE fusebox_jobs gauge"
-    for state in STATES:
-        yield f'fusebox_jobs{{state="{state}"}} {jobs.get(state, 0)}'
+    yield "# HELP fusebox_api_processes That answer at this address."
+    yield "# TYPE fusebox_api_processes gauge"
+    yield "fusebox_api_processes 1"
     yield "# HELP fusebox_http_request_duration_seconds Answered requests, with the time they took."
     yield "# TYPE fusebox_http_request_duration_seconds summary"
     for key, count in sorted(traffic.requests.items()):

@@ -14,6 +14,7 @@ from service.answers.indexes import Indexes
 from service.db import Sessions, make_engine, make_sessions
 from service.inference.engine import InferenceEngine
 from service.settings import Settings
+from service.siblings import Place, Siblings
 
 
 class Bell(Protocol):
@@ -32,14 +33,17 @@ class Resources:
     indexes: Indexes
     bell: Bell
     keys: Keyring
+    siblings: Siblings
     leaving: threading.Event = field(default_factory=threading.Event)
     """Set when the server is about to end, so that whatever would wait on ends too."""
 
 
-def open_resources(settings: Settings, bell: Bell) -> Resources:
+def open_resources(settings: Settings, bell: Bell, place: Place | None = None) -> Resources:
+    """place: that of this process among several at one address."""
     engine = make_engine(settings.effective_database_url)
     store = ModelStore(settings.models_url)
     inference, indexes = InferenceEngine(store, settings), Indexes(settings.search_bytes)
     sessions = make_sessions(engine)
     keys = Keyring(sessions, settings.api_key_cache_s)
-    return Resources(settings, engine, sessions, store, inference, indexes, bell, keys)
+    siblings = Siblings(place)
+    return Resources(settings, engine, sessions, store, inference, indexes, bell, keys, siblings)

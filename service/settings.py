@@ -86,6 +86,8 @@ class Settings(BaseSettings):
     allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
     """Host names under which a server that is not on loopback may be addressed, besides loopback's; empty: any."""
 
+    api_processes: int = Field(1, ge=1, le=64)
+    """That answer at this address. Together they use the CPUs and the memory for what is remembered that one would; each loads the models that it is asked for."""
     api_key_cache_s: float = Field(5, ge=0, le=60)
     """For how long an API key that was good is taken for good without another look: so long does a revoked one work on."""
 
@@ -143,7 +145,7 @@ class Settings(BaseSettings):
     inference_threads_alone: int = Field(0, ge=0)
     """CPUs for one batch that is alone and takes 8 ms or more; 0: as many as for batches at once, at most 8. More than 1 hold each model's weights twice."""
     inference_queue: int = Field(1024, gt=0)
-    """Inputs that may wait; further ones are answered 429."""
+    """Inputs that may wait in each API process; further ones are answered 429."""
     inference_queue_per_model: int = Field(768, gt=0)
     """Inputs for one model that may wait, so that those of others find room."""
     inference_max_wait_s: float = Field(1, gt=0)
@@ -161,7 +163,7 @@ class Settings(BaseSettings):
     search_bytes: int = Field(2 * 2**30, gt=0)
     """Memory for embeddings that were searched in lately; of more, the least recently used are read again when asked for."""
     max_models: int = Field(8, gt=0)
-    """Models in memory at once; of more, the least recently used is loaded again when asked for."""
+    """Models in memory at once, in each API process; of more, the least recently used is loaded again when asked for."""
 
     @field_validator("lease_s")
     @classmethod

@@ -32,5 +32,5 @@ def readyz(resources: ResourcesDep, response: Response) -> Readiness:
 @router.get("/metrics", dependencies=[Depends(require("read"))], response_class=PlainTextResponse)
 def metrics(session: ReadSession, request: Request, resources: ResourcesDep) -> PlainTextResponse:
     """Jobs by state, requests by route, and what the inference engine does, in Prometheus' text format."""
-    text = health.exposition(session, request.app.state.traffic, resources.inference.meters)
+    text = health.exposition(session, request.app.state.traffic, resources)
     return PlainTextResponse(text, media_type="text/plain; version=0.0.4; charset=utf-8")

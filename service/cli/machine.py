@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from service.db import UNREACHABLE, Sessions, make_engine, make_sessions, migrate
 from service.errors import FuseboxError
 from service.one_machine.embedded_redis import EmbeddedRedisError
-from service.one_machine.up import EXIT_REFUSED, StartError
+from service.one_machine.parts import EXIT_REFUSED, StartError
 from service.settings import Settings
 
 COMPLAINTS = (StartError, EmbeddedRedisError, FuseboxError, ValidationError, *UNREACHABLE)

@@ -7,6 +7,7 @@ import logging
 import signal
 import socket
 import threading
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,11 +19,16 @@ from service.errors import FuseboxError
 
 if TYPE_CHECKING:
     from service.settings import Settings
+    from service.siblings import Place
 
 Host = Annotated[
     str | None, typer.Option(help="Address to listen on. Beyond loopback, API keys are required.")
 ]
 Port = Annotated[int | None, typer.Option(min=0, max=65535, help="0 takes a free port.")]
+ApiProcesses = Annotated[
+    int | None,
+    typer.Option(min=1, max=64, help="Processes that answer at the address; for many CPUs, or a GPU."),
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -34,6 +40,7 @@ def up(
     host: Host = None,
     port: Port = None,
     workers: Annotated[int, typer.Option(min=0, max=64, help="Jobs that may run at once.")] = 1,
+    api_processes: ApiProcesses = None,
 ) -> None:
     """Run everything on this machine: API, dashboard, workers and a private Redis.
 
@@ -42,7 +49,7 @@ def up(
     from service.cli.machine import refuse
     from service.one_machine.up import LocalService
 
-    settings = _settings(host, port)
+    settings = _settings(host, port, api_processes)
     _log("%(asctime)s %(message)s")
     stop = _stop_signal()
     try:
@@ -65,9 +72,26 @@ def up(
 def serve(
     host: Host = None,
     port: Port = None,
+    api_processes: ApiProcesses = None,
     fd: Annotated[int | None, typer.Option(hidden=True, help="An open listening socket.")] = None,
+    place: Annotated[int, typer.Option(hidden=True, help="Among those that share it.")] = 1,
+    told_in: Annotated[Path | None, typer.Option(hidden=True, help="Where they tell of themselves.")] = None,
 ) -> None:
     """Run the API and the dashboard alone. Needs a migrated database; takes no jobs itself."""
+    settings = _settings(host, port, api_processes)
+    _log()
+    _refuse_unready(settings, listens=True)
+    if fd is None and settings.api_processes > 1:
+        from service.one_machine.api import serve_together
+
+        serve_together(settings, _stop_signal())
+    else:
+        from service.siblings import Place
+
+        _serve(settings, fd, Place(told_in, place, settings.api_processes) if told_in else None)
+
+
+def _serve(settings: Settings, fd: int | None, place: Place | None) -> None:
     import uvicorn
 
     from service.app import create_app
@@ -75,11 +99,8 @@ def serve(
     from service.web.server import Server
     from service.worker.reconcile import Reconciler
 
-    settings = _settings(host, port)
-    _log()
-    _refuse_unready(settings, listens=True)
     bell = CeleryBell(settings.redis_url)
-    app = create_app(settings, bell)
+    app = create_app(settings, bell, place)
     server = Server(
         uvicorn.Config(
             app,
@@ -142,10 +163,10 @@ def _log(layout: str = "%(asctime)s %(levelname)s %(name)s: %(message)s") -> Non
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
-def _settings(host: str | None = None, port: int | None = None) -> Settings:
+def _settings(host: str | None = None, port: int | None = None, api_processes: int | None = None) -> Settings:
     from service.settings import Settings
 
-    given = {"host": host, "port": port}
+    given = {"host": host, "port": port, "api_processes": api_processes}
     return Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
 
 

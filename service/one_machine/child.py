@@ -20,9 +20,10 @@ _prctl = ctypes.CDLL(None, use_errno=True).prctl
 
 
 def start(
-    argv: Sequence[str], *, env: Mapping[str, str], log: Path, pass_fds: Sequence[int] = ()
+    argv: Sequence[str], *, env: Mapping[str, str], log: Path | None, pass_fds: Sequence[int] = ()
 ) -> subprocess.Popen[bytes]:
-    """Starts `argv`, its output appended to `log`. It gets SIGTERM when the thread that called this ends."""
+    """Starts `argv`, its output appended to `log`; None: it writes where this process does. It gets SIGTERM when the thread
+    that called this ends."""
     parent = os.getpid()
 
     def before_exec() -> None:
@@ -30,14 +31,17 @@ def start(
         if os.getppid() != parent:  # it died before the kernel was told
             os._exit(1)
 
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as output:
+    with contextlib.ExitStack() as opened:
+        output = None
+        if log is not None:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            output = opened.enter_context(log.open("ab"))
         return subprocess.Popen(
             list(argv),
             env=dict(env),
             stdin=subprocess.DEVNULL,
             stdout=output,
-            stderr=subprocess.STDOUT,
+            stderr=None if output is None else subprocess.STDOUT,
             start_new_session=True,
             preexec_fn=before_exec,
             pass_fds=tuple(pass_fds),

@@ -19,7 +19,7 @@ from models_store.store import ModelStore
 from service.bell import TASK, CeleryBell
 from service.db import make_engine, make_sessions
 from service.leases import Worker
-from service.one_machine.up import EXIT_REFUSED, StartError
+from service.one_machine.parts import EXIT_REFUSED, StartError
 from service.settings import Settings
 from service.worker.previewer import Previewer
 from service.worker.reconcile import Reconciler

@@ -22,7 +22,8 @@ from service.access import auth
 from service.cli import app, main
 from service.client import ApiProblem, Client, ClientError, UnreachableError
 from service.db import Sessions, is_migrated, make_engine, make_sessions, reading, transaction
-from service.one_machine.up import LocalService, environment
+from service.one_machine.api import environment
+from service.one_machine.up import LocalService
 from service.tables import ApiKey
 from service.version import VERSION
 from tests.service.one_machine.test_up import SMALL, local

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from service.one_machine.up import environment
+from service.one_machine.api import environment
 from service.settings import Settings
 
 

@@ -42,6 +42,7 @@ AT_REST_S = 60
 OF_THE_TIME = 10
 """The part of the seconds for which each measurement beside a training takes."""
 TIMES_SLOWER = 2.0
+LINES_SHOWN = 200
 
 
 def soak(folder: Path, seconds: float, callers: int, beside: bool = True) -> dict[str, Any]:
@@ -91,6 +92,8 @@ def soak(folder: Path, seconds: float, callers: int, beside: bool = True) -> dic
             found |= slowed(service.url, samples.pairs, seconds / OF_THE_TIME)
         same = service.pids["api"] == api
     found["failures"] = failures(found, second, last) + ([] if same else ["the API was started again"])
+    if found["failures"]:
+        _show_end(settings.data_dir / "logs" / "api.log")
     return found
 
 
@@ -135,6 +138,12 @@ def _uploaded(url: str, samples: Samples, folder: Path) -> list[str]:
     picture = folder / "picture.png"
     with Client(url) as client:
         return [picture.write_bytes(file) and client.upload(picture)["id"] for file in samples.files]
+
+
+def _show_end(log: Path) -> None:
+    """What the server wrote last, on standard error: its folder is gone when the soak has ended."""
+    lines = log.read_text(errors="replace").splitlines()
+    print(f"the end of {log.name}:", *lines[-LINES_SHOWN:], sep="\n", file=sys.stderr)
 
 
 def _at_rest(url: str) -> str:

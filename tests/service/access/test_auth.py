@@ -21,7 +21,8 @@ from service.access import auth
 from service.app import assemble
 from service.db import Sessions, migrate, reading, transaction
 from service.errors import ConflictError, NotFoundError, UnauthorizedError
-from service.one_machine.up import EXIT_REFUSED, environment
+from service.one_machine.api import environment
+from service.one_machine.parts import EXIT_REFUSED
 from service.settings import Settings
 from service.tables import ApiKey, utc_now
 from tests.applications import new_app

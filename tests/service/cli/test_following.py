@@ -11,7 +11,8 @@ import pytest
 
 from service.cli.following import assert_succeeded, follow
 from service.client import ApiProblem, Client, ClientError, Json
-from service.one_machine.up import LocalService, StartError
+from service.one_machine.parts import StartError
+from service.one_machine.up import LocalService
 from tests.processes import eventually
 from tests.service.one_machine.test_up import SMALL, local
 

@@ -17,7 +17,9 @@ import psutil
 import pytest
 
 from service.client import Client
-from service.one_machine.up import LocalService, StartError, environment
+from service.one_machine.api import environment
+from service.one_machine.parts import StartError
+from service.one_machine.up import LocalService
 from service.settings import Settings
 from tests.processes import eventually, is_gone
 
