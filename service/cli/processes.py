@@ -96,7 +96,7 @@ def _serve(settings: Settings, fd: int | None, place: Place | None) -> None:
 
     from service.app import create_app
     from service.bell import CeleryBell
-    from service.web.server import Server
+    from service.web.server import Server, interrupt_nobody
     from service.worker.reconcile import Reconciler
 
     bell = CeleryBell(settings.redis_url)
@@ -121,6 +121,7 @@ def _serve(settings: Settings, fd: int | None, place: Place | None) -> None:
     reconciler.start()
     gc.collect()
     gc.freeze()  # what is here by now stays: looking through it again made one answer in twenty take twice as long
+    interrupt_nobody()
     try:
         server.run(sockets=None if fd is None else [socket.socket(fileno=fd)])
     finally:

@@ -79,10 +79,12 @@ class Running:
 
 
 def servers(python: str) -> list[Server]:
-    """Ours and the others, of which mosec, LitServe and BentoML are started by `python`."""
+    """Ours, by one process and by two, and the others, of which mosec, LitServe and BentoML are started by `python`."""
     module = "tests.bench.serving.anchors"
+    serve = (sys.executable, "-m", "service.cli", "serve")
     return [
-        Server("fusebox", (sys.executable, "-m", "service.cli", "serve"), path="/v1/embeddings"),
+        Server("fusebox", serve, path="/v1/embeddings"),
+        Server("fusebox2", (*serve, "--api-processes", "2"), path="/v1/embeddings"),
         Server("naive", (sys.executable, "-m", f"{module}.naive")),
         Server("plain", (sys.executable, "-m", f"{module}.plain")),
         Server("mosec", (python, "-m", f"{module}.with_mosec", "--port", "{port}", "--address", "127.0.0.1")),

@@ -53,6 +53,10 @@ def test_all_parts_run_and_the_service_says_that_it_is_ready(running: LocalServi
     assert answer(running).json()["status"] == "ok"
 
 
+def test_the_api_takes_no_cpu_from_a_thread_that_computes(running: LocalService) -> None:
+    assert os.sched_getscheduler(running.pids["api"]) == os.SCHED_BATCH
+
+
 @pytest.mark.parametrize("part", ["api", "worker-1", "redis"])
 def test_a_part_that_is_killed_is_started_again_at_the_same_address(running: LocalService, part: str) -> None:
     url, killed = running.url, running.pids[part]
