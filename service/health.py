@@ -57,7 +57,7 @@ def told(resources: Resources, traffic: Traffic) -> Told:
     """What this process says of itself to the others at its address."""
     return Told(
         pid=os.getpid(),
-        at=time.time(),
+        at=time.monotonic(),
         inference=_inference(resources.inference, resources.settings.inference_stall_s),
         exposition=_counted(traffic, resources.inference.meters),
     )

@@ -36,7 +36,7 @@ class Told(BaseModel):
 
     pid: int
     at: float
-    """Seconds since the epoch."""
+    """By the clock that all processes of this machine share, `time.monotonic`."""
     inference: PartOut
     exposition: str
     """What it counts, in Prometheus' text format."""
@@ -47,7 +47,7 @@ class Told(BaseModel):
 
     @property
     def silent_s(self) -> float:
-        return max(0.0, time.time() - self.at)
+        return max(0.0, time.monotonic() - self.at)
 
 
 @dataclass(frozen=True)
@@ -82,13 +82,20 @@ class Siblings:
             yield
             return
         leaving = threading.Event()
-        thread = threading.Thread(target=self._go_on_telling, args=(tell, leaving), name="fusebox-telling")
+
+        def go_on() -> None:
+            self._write(tell())
+            while not leaving.wait(EVERY_S):
+                self._write(tell())
+
+        thread = threading.Thread(target=go_on, name="fusebox-telling")
         thread.start()
         try:
             yield
         finally:
             leaving.set()
             thread.join()
+            self._write(tell())
 
     def others(self) -> list[Told]:
         """What the others said last, also those that are no longer there."""
@@ -108,18 +115,12 @@ class Siblings:
     def _earlier(self) -> list[str]:
         return [self._before.exposition] if self._before else []
 
-    def _go_on_telling(self, tell: Callable[[], Told], leaving: threading.Event) -> None:
-        while True:
-            told = tell()
-            self._write(told.model_copy(update={"exposition": summed([told.exposition], self._earlier)}))
-            if leaving.wait(EVERY_S):
-                return
-
     def _write(self, told: Told) -> None:
         assert self._place is not None
+        all_of_place = told.model_copy(update={"exposition": summed([told.exposition], self._earlier)})
         new = self._place.file.with_suffix(f".{os.getpid()}")
         try:
-            new.write_text(told.model_dump_json())
+            new.write_text(all_of_place.model_dump_json())
             new.replace(self._place.file)
         except OSError as error:
             log.warning("the other API processes cannot be told how this one is: %s", error)

@@ -36,7 +36,7 @@ def samples(text: str) -> Samples:
 
 def told(pid: int, text: str = "", at: float | None = None, state: str = "ok") -> Told:
     part = PartOut.model_validate({"state": state, "detail": "as it says"})
-    return Told(pid=pid, at=time.time() if at is None else at, inference=part, exposition=text)
+    return Told(pid=pid, at=time.monotonic() if at is None else at, inference=part, exposition=text)
 
 
 @pytest.fixture

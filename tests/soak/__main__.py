@@ -45,11 +45,17 @@ TIMES_SLOWER = 2.0
 LINES_SHOWN = 200
 
 
-def soak(folder: Path, seconds: float, callers: int, beside: bool = True) -> dict[str, Any]:
-    """What was seen; `failures` says what must not be."""
+def soak(
+    folder: Path, seconds: float, callers: int, beside: bool = True, api_processes: int = 1
+) -> dict[str, Any]:
+    """What was seen; `failures` says what must not be. Of several API processes the first is watched."""
     settings = local(
-        folder, max_body_bytes=MOST_BYTES, inference_cache_bytes=CACHE_BYTES, inference_token_cache_bytes=CACHE_BYTES
-    )  # fmt: skip
+        folder,
+        max_body_bytes=MOST_BYTES,
+        inference_cache_bytes=CACHE_BYTES * api_processes,
+        inference_token_cache_bytes=CACHE_BYTES * api_processes,
+        api_processes=api_processes,
+    )
     with LocalService(settings) as service:
         _publish(service.url)
         samples = Samples(ModelStore(settings.models_url), MODEL, settings)
@@ -57,7 +63,8 @@ def soak(folder: Path, seconds: float, callers: int, beside: bool = True) -> dic
         drawn = Drawn(samples, assets, seed=0)
         print(f"a model is served; {callers} callers for {seconds:.0f} s", file=sys.stderr)
         asyncio.run(under_load(service.url, drawn, callers, min(10.0, seconds / 6)))  # whatever is made once
-        api = service.pids["api"]
+        begun = _apis(service)
+        api = min(begun.items())[1]
         at_rest = Watch(api).look()
         with Watch(api) as watch:
             seen = asyncio.run(under_load(service.url, drawn, callers, seconds))
@@ -67,6 +74,7 @@ def soak(folder: Path, seconds: float, callers: int, beside: bool = True) -> dic
             "seconds": seconds,
             "callers": callers,
             "cpus": len(os.sched_getaffinity(0)),
+            "api_processes": api_processes,
             "requests": seen.statuses.total(),
             "requests_per_s": seen.statuses.total() / seconds,
             "callers_who_left": seen.left,
@@ -90,10 +98,11 @@ def soak(folder: Path, seconds: float, callers: int, beside: bool = True) -> dic
         }
         if beside:
             found |= slowed(service.url, samples.pairs, seconds / OF_THE_TIME)
-        same = service.pids["api"] == api
+        same = _apis(service) == begun
     found["failures"] = failures(found, second, last) + ([] if same else ["the API was started again"])
     if found["failures"]:
-        _show_end(settings.data_dir / "logs" / "api.log")
+        for log in sorted((settings.data_dir / "logs").glob("api*.log")):
+            _show_end(log)
     return found
 
 
@@ -140,6 +149,11 @@ def _uploaded(url: str, samples: Samples, folder: Path) -> list[str]:
         return [picture.write_bytes(file) and client.upload(picture)["id"] for file in samples.files]
 
 
+def _apis(service: LocalService) -> dict[str, int]:
+    """Process ids of the API by name."""
+    return {name: pid for name, pid in service.pids.items() if name.startswith("api")}
+
+
 def _show_end(log: Path) -> None:
     """What the server wrote last, on standard error: its folder is gone when the soak has ended."""
     lines = log.read_text(errors="replace").splitlines()
@@ -162,10 +176,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--callers", type=int, default=16)
     parser.add_argument("--no-training", action="store_true", help="leave out serving beside a training")
+    parser.add_argument("--api-processes", type=int, default=1)
     asked = parser.parse_args()
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="fusebox-soak-") as folder:
-        found = soak(Path(folder), asked.seconds, asked.callers, beside=not asked.no_training)
+        found = soak(Path(folder), asked.seconds, asked.callers, not asked.no_training, asked.api_processes)
     print(f"{time.monotonic() - began:.0f} s in all", file=sys.stderr)
     print(
         json.dumps(

@@ -13,8 +13,11 @@ from tests.soak.watch import Seen
 
 
 @pytest.mark.slow
-def test_a_minute_of_good_and_bad_requests_leaves_the_server_as_it_was(tmp_path: Path) -> None:
-    found = soak(tmp_path, seconds=60, callers=8, beside=False)
+@pytest.mark.parametrize("api_processes", [1, 2])
+def test_a_minute_of_good_and_bad_requests_leaves_the_server_as_it_was(
+    tmp_path: Path, api_processes: int
+) -> None:
+    found = soak(tmp_path, seconds=60, callers=8, beside=False, api_processes=api_processes)
     assert found["failures"] == [], found
     assert found["ready"] == "ok"
     assert {"200", "400", "401", "404", "409", "413", "422"} <= set(found["statuses"])
