@@ -76,6 +76,7 @@ def serve(
     fd: Annotated[int | None, typer.Option(hidden=True, help="An open listening socket.")] = None,
     place: Annotated[int, typer.Option(hidden=True, help="Among those that share it.")] = 1,
     told_in: Annotated[Path | None, typer.Option(hidden=True, help="Where they tell of themselves.")] = None,
+    beside_workers: Annotated[bool, typer.Option(hidden=True, help="Which want the same CPUs.")] = False,
 ) -> None:
     """Run the API and the dashboard alone. Needs a migrated database; takes no jobs itself."""
     settings = _settings(host, port, api_processes)
@@ -88,10 +89,11 @@ def serve(
     else:
         from service.siblings import Place
 
-        _serve(settings, fd, Place(told_in, place, settings.api_processes) if told_in else None)
+        among = Place(told_in, place, settings.api_processes) if told_in else None
+        _serve(settings, fd, among, beside_workers=beside_workers)
 
 
-def _serve(settings: Settings, fd: int | None, place: Place | None) -> None:
+def _serve(settings: Settings, fd: int | None, place: Place | None, *, beside_workers: bool) -> None:
     import uvicorn
 
     from service.app import create_app
@@ -121,7 +123,8 @@ def _serve(settings: Settings, fd: int | None, place: Place | None) -> None:
     reconciler.start()
     gc.collect()
     gc.freeze()  # what is here by now stays: looking through it again made one answer in twenty take twice as long
-    interrupt_nobody()
+    if not beside_workers:
+        interrupt_nobody()
     try:
         server.run(sockets=None if fd is None else [socket.socket(fileno=fd)])
     finally:

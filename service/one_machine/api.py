@@ -44,15 +44,18 @@ def serve_together(settings: Settings, stop: threading.Event) -> None:
             parts.stop()
 
 
-def api_parts(settings: Settings, listener: socket.socket, folder: Path, logs: Path | None) -> list[Part]:
-    """folder: where they tell one another of themselves."""
+def api_parts(
+    settings: Settings, listener: socket.socket, folder: Path, logs: Path | None, beside_workers: bool = False
+) -> list[Part]:
+    """folder: where they tell one another of themselves. beside_workers: whose trainings want the same CPUs."""
     count, fd = settings.api_processes, listener.fileno()
+    beside = ("--beside-workers",) if beside_workers else ()
     names = ["api"] if count == 1 else [f"api-{place}" for place in range(1, count + 1)]
     return [
         command(
             name,
             of_each(settings),
-            ("serve", "--fd", str(fd), "--place", str(place), "--told-in", str(folder)),
+            ("serve", "--fd", str(fd), "--place", str(place), "--told-in", str(folder), *beside),
             PATIENCE_S,
             logs,
             pass_fds=(fd,),

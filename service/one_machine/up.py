@@ -51,7 +51,7 @@ class LocalService:
             settings = self._settings.model_copy(update={"port": listener.getsockname()[1]})
             self.url = url_of(settings, listener)
             redis, settings = self._redis(settings)
-            api = api_parts(settings, listener, Path(told_in), self._logs)
+            api = api_parts(settings, listener, Path(told_in), self._logs, beside_workers=self._n_workers > 0)
             self._parts = Parts([*redis, *self._workers(settings), *api])
             self._parts.start(lambda: answers(self.url))
             held.callback(self._parts.stop)

@@ -15,7 +15,7 @@ def interrupt_nobody() -> None:
     (SCHED_BATCH, sched(7)). For the calling thread and those that it starts.
 
     Threads that pass things along wake several times a request, and each time a batch would stand still and find its
-    numbers gone from the CPU's cache.
+    numbers gone from the CPU's cache. Beside a training that has all CPUs it would double the longest answers.
     """
     with suppress(OSError):  # where it is forbidden, things are a little slower
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))

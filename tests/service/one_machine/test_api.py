@@ -55,6 +55,8 @@ def answered(service: LocalService) -> float:
 
 def test_all_of_them_run_and_are_ready(pair: LocalService) -> None:
     assert set(pair.pids) == {"redis", "api-1", "api-2"}
+    apis = (pair.pids["api-1"], pair.pids["api-2"])
+    assert {os.sched_getscheduler(pid) for pid in apis} == {os.SCHED_BATCH}, "no worker wants the same CPUs"
     assert "fusebox_api_processes 2.0" in answer(pair, "/metrics").text
 
 
