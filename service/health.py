@@ -162,7 +162,7 @@ def _requests(traffic: Traffic) -> Iterator[str]:
     yield "# HELP fusebox_info The version that runs."
     yield "# TYPE fusebox_info gauge"
     yield f'fusebox_info{{version="{VERSION}"}} 1'
-    yield "# HELP fusebox_uptime_seconds Since this API process started."
+    yield "# HELP fusebox_uptime_seconds Since the oldest API process at this address started."
     yield "# TYPE fusebox_uptime_seconds gauge"
     yield f"fusebox_uptime_seconds {time.monotonic() - traffic.started_at:.3f}"
     yield "# HELP fusebox_api_processes That answer at this address."

@@ -47,11 +47,11 @@ def follow(
         bars = [progress.add_task("", total=None, label=label, pace="") for label in labels]
         for bar, job in zip(bars, jobs, strict=True):
             _show(progress, bar, job)
-        for place in waiting:
-            threading.Thread(
-                target=_watch, args=(client, jobs[place], place, news, stop), daemon=True
-            ).start()
         try:
+            for place in waiting:
+                threading.Thread(
+                    target=_watch, args=(client, jobs[place], place, news, stop), daemon=True
+                ).start()
             while waiting:
                 check()
                 try:

@@ -83,8 +83,9 @@ def test_what_the_check_raises_ends_the_following(client: Client) -> None:
     client.cancel(job["id"])
 
 
+@pytest.mark.parametrize("while_starting", [False, True])
 def test_a_client_that_is_closed_once_the_following_has_ended_is_no_error(
-    service: LocalService, client: Client, monkeypatch: pytest.MonkeyPatch
+    service: LocalService, client: Client, monkeypatch: pytest.MonkeyPatch, while_starting: bool
 ) -> None:
     """A thread that reads events may be between two requests just then."""
     job, others, closed = long_job(client), threading.enumerate(), threading.Event()
@@ -99,6 +100,13 @@ def test_a_client_that_is_closed_once_the_following_has_ended_is_no_error(
     def interrupted() -> None:
         raise KeyboardInterrupt
 
+    class Started(threading.Thread):
+        def start(self) -> None:
+            super().start()
+            interrupted()
+
+    if while_starting:
+        monkeypatch.setattr("service.cli.following.threading.Thread", Started)
     with Late(service.url) as late, pytest.raises(KeyboardInterrupt):
         follow(late, [job], check=interrupted)
     closed.set()
