@@ -40,10 +40,7 @@ def readiness(resources: Resources) -> Readiness:
         "inference": _inference_of_all(resources),
         "redis": _redis(resources.settings.redis_url),
     }
-    states = {part.state for part in parts.values()}
-    return Readiness(
-        status="failed" if "failed" in states else "degraded" if "degraded" in states else "ok", parts=parts
-    )
+    return Readiness(status=_worst(parts.values()).state, parts=parts)
 
 
 def exposition(session: Session, traffic: Traffic, resources: Resources) -> str:
@@ -93,7 +90,11 @@ def _inference_of_all(resources: Resources) -> PartOut:
     if len(said) < siblings.count:
         missing = f"{len(said)} of {siblings.count} API processes are there; the others are being started"
         said.append(PartOut(state="degraded", detail=missing))
-    return max(said, key=lambda part: WORSE.index(part.state))
+    return _worst(said)
+
+
+def _worst(parts: Iterable[PartOut]) -> PartOut:
+    return max(parts, key=lambda part: WORSE.index(part.state))
 
 
 def _sibling(told: Told, stall_s: float) -> PartOut:

@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,15 +80,14 @@ class Parts:
         """Returns once they answer. Raises StartError; then nothing is left running."""
         self._thread.start()
         deadline = time.monotonic() + START_PATIENCE_S
-        try:
+        with ExitStack() as if_in_vain:
+            if_in_vain.callback(self.stop)
             while not answers():
                 if self._ended.wait(LOOK_S) or time.monotonic() > deadline:
                     last = self._parts[-1]
                     raise self._failure or StartError(f"{last.name} did not start in time; {last.remedy}")
-        except BaseException:
-            self.stop()
-            raise
-        self._answered.set()
+            self._answered.set()
+            if_in_vain.pop_all()
 
     def wait(self, timeout_s: float | None = None) -> None:
         """Until they are stopped. Raises StartError when they had to be given up."""
