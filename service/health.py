@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import redis
@@ -47,7 +48,7 @@ def exposition(session: Session, traffic: Traffic, resources: Resources) -> str:
     """Prometheus' text format, of all API processes at this address."""
     rows = session.execute(select(Job.state, func.count()).group_by(Job.state))
     counts = {state: count for state, count in rows}  # noqa: C416  rows are no pairs to the type checker
-    return _text(_jobs(counts)) + resources.siblings.counted(_counted(traffic, resources.inference.meters))
+    return _text(_jobs(counts)) + resources.siblings.counted(partial(told, resources, traffic))
 
 
 def told(resources: Resources, traffic: Traffic) -> Told:

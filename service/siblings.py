@@ -69,6 +69,7 @@ class Siblings:
     def __init__(self, place: Place | None) -> None:
         self._place = place
         self._before = _read(place.file) if place else None
+        self._one_at_a_time = threading.Lock()
 
     @property
     def count(self) -> int:
@@ -84,9 +85,9 @@ class Siblings:
         leaving = threading.Event()
 
         def go_on() -> None:
-            self._write(tell())
+            self._say(tell)
             while not leaving.wait(EVERY_S):
-                self._write(tell())
+                self._say(tell)
 
         thread = threading.Thread(target=go_on, name="fusebox-telling")
         thread.start()
@@ -95,7 +96,7 @@ class Siblings:
         finally:
             leaving.set()
             thread.join()
-            self._write(tell())
+            self._say(tell)
 
     def others(self) -> list[Told]:
         """What the others said last, also those that are no longer there."""
@@ -104,9 +105,13 @@ class Siblings:
         files = [file for file in self._place.folder.glob("*.json") if file != self._place.file]
         return [told for file in sorted(files) if (told := _read(file)) is not None]
 
-    def counted(self, own: str) -> str:
-        """What all processes at this address have counted since they are there. own: what this one counts."""
-        living, gone = [own], self._earlier
+    def counted(self, tell: Callable[[], Told]) -> str:
+        """What all processes at this address have counted since they are there. tell: what this one says of itself.
+
+        It is told to the others before it is returned. So a process that dies takes along nothing that was ever seen,
+        and no counter falls.
+        """
+        living, gone = [self._say(tell).exposition], self._earlier
         for told in self.others():
             (living if told.is_there else gone).append(told.exposition)
         return summed(living, gone)
@@ -115,13 +120,19 @@ class Siblings:
     def _earlier(self) -> list[str]:
         return [self._before.exposition] if self._before else []
 
-    def _write(self, told: Told) -> None:
-        assert self._place is not None
+    def _say(self, tell: Callable[[], Told]) -> Told:
+        with self._one_at_a_time:  # whoever speaks last knows most
+            told = tell()
+            if self._place is not None:
+                self._write(self._place.file, told)
+        return told
+
+    def _write(self, file: Path, told: Told) -> None:
         all_of_place = told.model_copy(update={"exposition": summed([told.exposition], self._earlier)})
-        new = self._place.file.with_suffix(f".{os.getpid()}")
+        new = file.with_suffix(f".{os.getpid()}")
         try:
             new.write_text(all_of_place.model_dump_json())
-            new.replace(self._place.file)
+            new.replace(file)
         except OSError as error:
             log.warning("the other API processes cannot be told how this one is: %s", error)
 

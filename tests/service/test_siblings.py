@@ -39,6 +39,11 @@ def told(pid: int, text: str = "", at: float | None = None, state: str = "ok") -
     return Told(pid=pid, at=time.monotonic() if at is None else at, inference=part, exposition=text)
 
 
+def counted(siblings: Siblings, answers: int, waiting: int) -> Samples:
+    """By all, when this process has counted that."""
+    return samples(siblings.counted(lambda: told(os.getpid(), exposition(answers, 0.5, waiting, 0.1))))
+
+
 @pytest.fixture
 def gone() -> int:
     """The number of a process that has ended."""
@@ -74,7 +79,9 @@ def test_of_processes_that_are_gone_only_what_they_counted_is_left() -> None:
 def test_a_process_that_is_alone_says_what_it_counts_and_writes_nothing() -> None:
     alone = Siblings(None)
     with alone.told(lambda: pytest.fail("nobody asks")):
-        assert alone.counted(exposition(3, 0.5, 2, 0.1)) == exposition(3, 0.5, 2, 0.1)
+        assert alone.counted(lambda: told(os.getpid(), exposition(3, 0.5, 2, 0.1))) == exposition(
+            3, 0.5, 2, 0.1
+        )
     assert (alone.count, alone.others()) == (1, [])
 
 
@@ -87,7 +94,7 @@ def test_each_hears_what_the_others_say(tmp_path: Path) -> None:
         assert second.others()[0].is_there
         assert second.others()[0].silent_s < 5
         assert first.others() == []
-        found = samples(second.counted(exposition(4, 0.5, 1, 0.1)))
+        found = counted(second, 4, waiting=1)
     assert found["answers_total", (("kind", "good"),)] == 7
     assert found["waiting", ()] == 3
 
@@ -99,11 +106,16 @@ def test_who_follows_a_process_that_died_goes_on_with_its_counters(tmp_path: Pat
             pass
     third, other = Siblings(place), Siblings(Place(tmp_path, 2, 2))
     assert not other.others()[0].is_there
-    beside = samples(other.counted(exposition(10, 0.5, 1, 0.1)))
-    itself = samples(third.counted(exposition(10, 0.5, 1, 0.1)))
-    for found in (beside, itself):
+    for found in (counted(other, 10, waiting=1), counted(third, 0, waiting=0)):
         assert found["answers_total", (("kind", "good"),)] == 17
         assert found["waiting", ()] == 1
+
+
+def test_what_a_process_was_seen_to_count_outlives_it(tmp_path: Path, gone: int) -> None:
+    dies, lives = (Siblings(Place(tmp_path, number, 2)) for number in (1, 2))
+    seen = samples(dies.counted(lambda: told(gone, exposition(5, 0.5, 0, 0.1))))
+    after = counted(lives, 0, waiting=0)
+    assert after["answers_total", (("kind", "good"),)] == seen["answers_total", (("kind", "good"),)] == 5
 
 
 def test_a_file_that_is_torn_is_as_good_as_none(tmp_path: Path) -> None:
