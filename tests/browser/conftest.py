@@ -85,7 +85,9 @@ def a_past(client: Client) -> dict[str, Json]:
     spec = {**SMALL, "seed": 1, "probe": {"every_epochs": 1, "max_samples": 300}}
     training = finished(client, "train", spec, name=name, tags=["first"])
     probe = finished(client, "probe", {"run": training["id"], "threads": 1})
-    export = finished(client, "export", {"run": training["id"], "name": "lived", "threads": 1})
+    # So short a training makes embeddings that int8 changes by more than is allowed.
+    far = {"min_cosine": 0, "max_score_drop": 1}
+    export = finished(client, "export", {"run": training["id"], "name": "lived", "threads": 1, **far})
     client.set_alias("prod", "lived@1")
     client.attach_heads("lived@1", probe["id"])
     too_exact = {"run": training["id"], "name": "lived", "tolerance": 1e-12, "threads": 1}

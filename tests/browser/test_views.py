@@ -191,6 +191,31 @@ def test_a_model_leads_back_to_what_justifies_it(visitor: Visitor, lived: Lived)
     expect(page.locator("#heads").get_by_role("link")).to_have_attribute("href", f"/jobs/{lived.probe['id']}")
 
 
+def test_a_model_says_what_to_expect_of_each_modality_and_precision(visitor: Visitor, lived: Lived) -> None:
+    with Client(lived.url) as client:
+        told = client.model("lived@1")
+    page = visitor.go("/models/lived")
+    for each in told["quality"]["subsets"]:
+        shown = row(page, "[aria-label='By modality']", " + ".join(each["modalities"]))
+        score = f"{100 * each['scores']['digit']['value']:.1f} %"
+        assert shown[1:4] == [f"{each['mean_cosine']:.4f}", f"{each['min_cosine']:.4f}", score]
+    (int8,) = [each for each in told["manifest"]["variants"] if each["precision"] == "int8"]
+    assert row(page, "[aria-label='By precision']", "int8")[2] == f"{int8['closeness']['min_cosine']:.6f}"
+    expect(page.locator("#facts")).to_contain_text("in fp32 or int8")
+
+
+def test_a_model_says_why_a_precision_is_not_offered(visitor: Visitor, lived: Lived) -> None:
+    with Client(lived.url) as client:
+        finished(
+            client, "export", {"run": lived.training["id"], "name": "exact", "threads": 1, "min_cosine": 1}
+        )
+    page = visitor.go("/models/exact")
+    expect(page.locator("#quality")).to_contain_text(
+        "int8 is not offered: a held-out embedding has a cosine of"
+    )
+    expect(page.get_by_role("group", name="By precision")).to_have_count(0)
+
+
 def test_a_head_is_detached_and_its_probe_attached_again(visitor: Visitor, lived: Lived) -> None:
     with Client(lived.url) as client:
         before = client.heads("lived@1")["data"]

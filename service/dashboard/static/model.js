@@ -2,6 +2,7 @@
 
 import { get, may, post } from "./api.js";
 import { letAttach, showHeads } from "./heads.js";
+import { showQuality } from "./quality.js";
 import { inputsFor, tryIt } from "./try.js";
 import { ago, cell, element, facts, find, jobLink, moment, numberCell, sha, shapeOf, show, tags } from "./words.js";
 
@@ -14,7 +15,7 @@ function showFacts() {
   const about = [
     ["Version", `${model.version} of ${versions.length}`], ["Aliases", model.aliases.length ? element("span", {}, ...tags(model.aliases)) : "none"],
     ...manifest.inputs.map((input) => [input.name === input.kind ? input.name : `${input.name} (${input.kind})`, shapeOf(input)]),
-    ["May miss modalities", manifest.may_miss ? "yes" : "no"], ["Embedding", `${manifest.embedding_dim} numbers, ${manifest.precision}`],
+    ["May miss modalities", manifest.may_miss ? "yes" : "no"], ["Embedding", `${manifest.embedding_dim} numbers, in ${model.precisions.join(" or ")}`],
     ["Parity with torch", parity(model)], ["Digest", sha(model.digest)], ["Published", moment(model.created_at)],
   ];
   show(find("facts"), ...facts(about));
@@ -62,6 +63,7 @@ async function look() {
   find("about").textContent = `${model.manifest.source.method} trained on ${model.manifest.source.dataset}.`;
   show(find("aliases"), ...aliases.map((each) => element("option", { value: each.alias })));
   showFacts();
+  showQuality(model);
   showHeads(model);
   showLineage();
   showVersions();
