@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
-from training.data.simclr import Drawn
+from training.data.simclr_drawn import Drawn
 
 NEXT_TO_NOTHING = 0.02
 

@@ -20,6 +20,7 @@ from tests.bench.step import seconds
 from tests.plain_views import normalised, plain_views
 from training.data import Augmenter, load, simclr
 from training.data.samples import IMAGENET
+from training.data.simclr_drawn import drawn
 from training.methods import Batch, When, build_method
 from training.optim import build_optimizer
 from training.spec import TrainSpec
@@ -52,7 +53,7 @@ def views_per_s(size: int, cache: Path) -> dict[str, float]:
     pixels = load(spec.dataset, cache).train.batch(torch.arange(BATCH))["image1"]
     pictures = [Image.fromarray(each.permute(1, 2, 0).numpy()) for each in pixels]
     mean, std = (np.array(each, np.float32) for each in IMAGENET)
-    what = simclr.drawn(pixels)
+    what = drawn(pixels)
 
     def ours() -> None:
         simclr.applied(pixels, what, IMAGENET)

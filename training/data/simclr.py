@@ -1,63 +1,33 @@
 """SimCLR's views (arXiv:2002.05709): crop and mirror, colour jitter, grey, blur, as CoMM and InfMasking train on.
 
-What is random is drawn first and for the whole batch; what is then done to the images is the same for whoever draws it.
-Here it is a batch's, pass by pass, as an accelerator wants it; `simclr_cpu` is the same for bytes on a processor.
+What is random is drawn first (`simclr_drawn`). Here is what is then done to a batch, pass by pass, as an accelerator wants it;
+`simclr_cpu` does the same to bytes on a processor.
 B samples, H pixels.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.data.geometry import resample_windows, uniform, windows
+from training.data.geometry import resample_windows
 from training.data.samples import Normalisation, measured, normalise
-
-MIN_AREA, MIRROR = 0.08, 0.5
-JITTER, JITTERED = (0.4, 0.4, 0.4, 0.1), 0.8
-"""Brightness, contrast, saturation as factors 1 ± value; hue as a part of the colour circle."""
-GREY = 0.2
-BLUR, BLURRED = (0.1, 2.0), 0.5
-"""Radii (standard deviations) in pixels of an image of 224."""
-NOT_BLURRED = 1e-2
-"""So narrow a kernel is exactly 1 in the middle and 0 elsewhere."""
-LUMA = (0.299, 0.587, 0.114)
-
-
-@dataclass(frozen=True)
-class Jitter:
-    factors: Tensor
-    """Brightness, contrast, saturation minus 1, and hue in circles: (4, B)."""
-    order: tuple[int, ...]
-    """In which the four are changed, for all samples."""
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """All that is random in the views of a batch."""
-
-    windows: Tensor
-    """(B, 2, 3), from output to input coordinates."""
-    jitter: Jitter
-    grey: Tensor
-    """Booleans (B,)."""
-    sigma: Tensor
-    """Of the blur, in pixels (B,); next to nothing where there is none."""
+from training.data.simclr_drawn import (
+    LUMA,
+    Drawn,
+    Jitter,
+    draw_grey,
+    draw_jitter,
+    draw_sigma,
+    drawn,
+    gauss_kernels,
+)
 
 
 def view(images: Tensor, normalisation: Normalisation | None = None) -> Tensor:
     """(B, 3, H, H) of bytes, or of numbers in [0, 1]: float32, normalised if it is said how."""
     return applied(images, drawn(images), normalisation)
-
-
-def drawn(images: Tensor) -> Drawn:
-    return Drawn(
-        windows(images, MIN_AREA, MIRROR), draw_jitter(images), draw_grey(images), draw_sigma(images)
-    )
 
 
 def applied(images: Tensor, what: Drawn, normalisation: Normalisation | None = None) -> Tensor:
@@ -72,15 +42,6 @@ def applied(images: Tensor, what: Drawn, normalisation: Normalisation | None = N
 
 def random_jitter(images: Tensor) -> Tensor:
     return jittered(images, draw_jitter(images))
-
-
-def draw_jitter(images: Tensor) -> Jitter:
-    """Strengths are drawn per sample, the order of the four changes per batch."""
-    n = len(images)
-    chosen = _chosen(JITTERED, images)
-    factors = torch.stack([uniform(-limit, limit, n, images) * chosen for limit in JITTER])
-    # Drawn on the CPU: the order decides what is launched, and the device must not be waited for.
-    return Jitter(factors, tuple(torch.randperm(len(JITTER)).tolist()))
 
 
 def jittered(images: Tensor, jitter: Jitter) -> Tensor:
@@ -132,22 +93,12 @@ def random_grey(images: Tensor) -> Tensor:
     return greyed(images, draw_grey(images))
 
 
-def draw_grey(images: Tensor) -> Tensor:
-    return _chosen(GREY, images)
-
-
 def greyed(images: Tensor, grey: Tensor) -> Tensor:
     return torch.where(grey.view(-1, 1, 1, 1), grey_of(images), images)
 
 
 def random_blur(images: Tensor) -> Tensor:
     return blurred(images, draw_sigma(images))
-
-
-def draw_sigma(images: Tensor) -> Tensor:
-    scale = images.shape[-1] / 224
-    sigma = uniform(BLUR[0] * scale, BLUR[1] * scale, len(images), images)
-    return torch.where(_chosen(BLURRED, images), sigma, NOT_BLURRED)
 
 
 def blurred(images: Tensor, sigma: Tensor) -> Tensor:
@@ -162,17 +113,6 @@ def blurred(images: Tensor, sigma: Tensor) -> Tensor:
     return F.conv2d(rows, along[:, :, None], groups=n * channels).view_as(images)
 
 
-def gauss_kernels(images: Tensor, sigma: Tensor) -> Tensor:
-    """(B, 2 · reach + 1), float32."""
-    reach = math.ceil(3 * BLUR[1] * images.shape[-1] / 224)
-    place = torch.arange(-reach, reach + 1, device=images.device)
-    return torch.softmax(-0.5 * (place / sigma[:, None]) ** 2, dim=1)
-
-
 def grey_of(images: Tensor) -> Tensor:
     red, green, blue = images.split(1, dim=1)
     return (LUMA[0] * red).add_(green, alpha=LUMA[1]).add_(blue, alpha=LUMA[2])
-
-
-def _chosen(share: float, images: Tensor) -> Tensor:
-    return torch.rand(len(images), device=images.device) < share

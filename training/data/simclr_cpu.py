@@ -19,7 +19,7 @@ from torch import Tensor
 
 from training.data.compiled import compiled, kept
 from training.data.samples import Normalisation
-from training.data.simclr import LUMA, Drawn, gauss_kernels
+from training.data.simclr_drawn import LUMA, Drawn, gauss_kernels
 
 Floats = NDArray[np.float32]
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)

@@ -61,7 +61,7 @@ def test_all_of_them_run_and_are_ready(pair: LocalService) -> None:
 
 def test_what_they_count_is_told_together_whoever_is_asked(pair: LocalService) -> None:
     asked(pair, "/v1/models", 200)
-    eventually(lambda: {answered(pair, "/v1/models") for _ in range(20)} == {200}, 10)
+    eventually(lambda: {answered(pair, "/v1/models") for _ in range(20)} == {200}, 30)
 
 
 def test_the_others_answer_while_one_is_started_again_and_counts_go_on(pair: LocalService) -> None:

@@ -13,6 +13,7 @@ from tests.plain_views import plain_views
 from training.data import simclr
 from training.data.geometry import resample, resample_windows, windows
 from training.data.rendering import draw_scenes, render
+from training.data.simclr_drawn import drawn
 
 SCENES = [("pentagon", "zigzags", "orange"), ("star", "dots", "blue"), ("circle", "grid", "green")]
 
@@ -30,7 +31,7 @@ def pictures() -> torch.Tensor:
 @pytest.mark.parametrize("seed", range(4))
 def test_the_same_numbers_make_the_same_pictures_one_by_one(pictures: torch.Tensor, seed: int) -> None:
     torch.manual_seed(seed)
-    what = simclr.drawn(pictures)
+    what = drawn(pictures)
     sources = [Image.fromarray(each.permute(1, 2, 0).numpy()) for each in pictures]
     plain = np.stack([np.asarray(each) for each in plain_views(sources, what)]).transpose(0, 3, 1, 2) / 255
     for images in (pictures, pictures.float() / 255):

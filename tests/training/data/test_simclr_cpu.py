@@ -14,6 +14,7 @@ import torch
 from training.data import simclr
 from training.data.samples import IMAGENET
 from training.data.simclr import applied
+from training.data.simclr_drawn import NOT_BLURRED, Drawn, Jitter, drawn
 
 PROCESS = """
 import sys, torch
@@ -34,32 +35,32 @@ def some_bytes(height: int, width: int, count: int = 8) -> torch.Tensor:
     return images
 
 
-def by_torch(images: torch.Tensor, what: simclr.Drawn) -> torch.Tensor:
+def by_torch(images: torch.Tensor, what: Drawn) -> torch.Tensor:
     return applied(images.float() / 255, what)
 
 
-def drawn_for(i: int, what: simclr.Drawn) -> simclr.Drawn:
+def drawn_for(i: int, what: Drawn) -> Drawn:
     """For the image i alone."""
     one = slice(i, i + 1)
-    jitter = simclr.Jitter(what.jitter.factors[:, one], what.jitter.order)
-    return simclr.Drawn(what.windows[one], jitter, what.grey[one], what.sigma[one])
+    jitter = Jitter(what.jitter.factors[:, one], what.jitter.order)
+    return Drawn(what.windows[one], jitter, what.grey[one], what.sigma[one])
 
 
 @pytest.mark.parametrize("order", list(permutations(range(4))))
 def test_colours_change_in_any_order_as_by_torch(order: tuple[int, ...]) -> None:
     images = some_bytes(13, 13)
-    what = simclr.drawn(images)
+    what = drawn(images)
     factors = torch.empty(4, len(images)).uniform_(-0.5, 0.5)
     factors[:, 3] = 0
-    what = simclr.Drawn(what.windows, simclr.Jitter(factors, order), what.grey, what.sigma)
+    what = Drawn(what.windows, Jitter(factors, order), what.grey, what.sigma)
     assert torch.allclose(applied(images, what), by_torch(images, what), atol=1e-5)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 3), (17, 5), (9, 31), (65, 64), (30, 240)])
 def test_any_shape_is_cropped_blurred_and_normalised_as_by_torch(height: int, width: int) -> None:
     images = some_bytes(height, width)
-    what = simclr.drawn(images)
-    what.sigma[:] = torch.linspace(simclr.NOT_BLURRED, 2 * width / 224, len(images))
+    what = drawn(images)
+    what.sigma[:] = torch.linspace(NOT_BLURRED, 2 * width / 224, len(images))
     place = 4e-7 * max(height, width)  # to so much of a pixel a float32 tells where in a row it is
     assert torch.allclose(applied(images, what), by_torch(images, what), atol=2e-6 + place)
     mean, std = (torch.tensor(each).view(3, 1, 1) for each in IMAGENET)
@@ -69,7 +70,7 @@ def test_any_shape_is_cropped_blurred_and_normalised_as_by_torch(height: int, wi
 
 def test_images_that_lie_otherwise_in_memory_are_the_same_images() -> None:
     images = some_bytes(12, 12)
-    what = simclr.drawn(images)
+    what = drawn(images)
     otherwise = images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
     assert not otherwise.is_contiguous()
     assert torch.equal(applied(otherwise, what), applied(images, what))
@@ -89,7 +90,7 @@ def test_what_has_not_three_channels_is_refused(channels: int) -> None:
 @pytest.mark.parametrize("threads", [1, 3, 16])
 def test_a_view_is_the_same_whatever_is_computed_beside_it(threads: int) -> None:
     images = some_bytes(16, 16, count=10)
-    what = simclr.drawn(images)
+    what = drawn(images)
     alone = [applied(images[i : i + 1], drawn_for(i, what)) for i in range(len(images))]
     usual = torch.get_num_threads()
     torch.set_num_threads(threads)
