@@ -31,8 +31,8 @@ from service.errors import UnavailableError
 
 Metric = Literal["cosine", "dot", "l2"]
 Floats = NDArray[np.float64]
-SPARE = 32
-"""Candidates besides those that are asked for: the scan is in float32, and the order among the nearest in float64."""
+ROUNDING, FINE_ROUNDING = 2.0**-24, 2.0**-52
+"""The most that one operation in float32, and in float64, is off, of its result."""
 BLOCK = 4_096
 """Vectors that are turned into float64 at once."""
 
@@ -96,11 +96,15 @@ def nearest(
     direction = query / length if length else query
     products = index.vectors[within] @ direction.astype(np.float32) - float(origin @ direction)
     closeness = _closeness(products.astype(np.float64), lengths, length, metric)
+    off = _off(index.lengths[within], origin, lengths, length, metric)
     if without is not None and within.start <= without < within.stop:
         closeness[without - within.start] = -np.inf
-    candidates = _first(closeness, k + SPARE + 1) + within.start
+    candidates = _candidates(closeness, off, k) + within.start
     candidates = candidates[candidates != without] if without is not None else candidates
-    scores = _exact(index.vectors[candidates] - origin, query, metric)
+    blocks = [candidates[at : at + BLOCK] for at in range(0, len(candidates), BLOCK)]
+    scores = np.concatenate(
+        [np.empty(0), *(_exact(index.vectors[rows] - origin, query, metric) for rows in blocks)]
+    )
     order = np.argsort(scores if metric == "l2" else -scores, kind="stable")[:k]
     return Found(candidates[order], scores[order])
 
@@ -116,13 +120,29 @@ def _closeness(products: Floats, lengths: Floats, length: float, metric: Metric)
             return 2 * products * length - lengths**2
 
 
-def _first(closeness: Floats, count: int) -> NDArray[np.int64]:
-    """The rows of so many of the greatest, ascending; of equals that are too many, the first ones."""
-    if count >= len(closeness):
+def _off(whole: Floats, origin: Floats, lengths: Floats, length: float, metric: Metric) -> Floats:
+    """By how much a closeness may be off (N), its products being in float32: of a sum of D products at most D roundings of the
+    product of both lengths (Higham, Accuracy and Stability of Numerical Algorithms, 3.1).
+
+    whole, lengths: of the vectors, and of the vectors from `origin`.
+    """
+    terms = len(origin) + 8
+    products = terms * (ROUNDING * whole + FINE_ROUNDING * float(np.linalg.norm(origin)))
+    match metric:
+        case "dot":
+            return products
+        case "cosine":
+            return products / np.maximum(lengths, np.finfo(np.float32).tiny)
+        case "l2":
+            return 2 * length * products + FINE_ROUNDING * (4 * length * lengths + 2 * lengths**2)
+
+
+def _candidates(closeness: Floats, off: Floats, k: int) -> NDArray[np.int64]:
+    """The rows that may be among the `k` nearest, ascending: those that could be as near as the last of `k` is for certain."""
+    if k >= len(closeness):
         return np.arange(len(closeness))
-    least = np.partition(closeness, -count)[-count]
-    beyond, equal = np.flatnonzero(closeness > least), np.flatnonzero(closeness == least)
-    return np.sort(np.concatenate([beyond, equal[: count - len(beyond)]]))
+    certain = np.partition(closeness - off, -k)[-k]
+    return np.flatnonzero(closeness + off >= certain)
 
 
 def _exact(vectors: Floats, query: Floats, metric: Metric) -> Floats:
@@ -139,22 +159,48 @@ def _exact(vectors: Floats, query: Floats, metric: Metric) -> Floats:
             return distances
 
 
+_Key = tuple[str, str]
+"""sha256 of the vectors and of the labels."""
+
+
 class Indexes:
     """Those that were searched in lately, below a size. Any number of threads may ask at once."""
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
-        self._held: OrderedDict[tuple[str, str], Index] = OrderedDict()
+        self._held: OrderedDict[_Key, Index] = OrderedDict()
+        self._reading: dict[_Key, threading.Lock] = {}
         self._lock = threading.Lock()
 
     def open(self, folder: Path, manifest: EmbeddingsManifest, subset: SubsetVectors) -> Index:
         """Raises DamagedEmbeddingsError unless its files are what was written, and UnavailableError when they are more
         than there is room for."""
         key = (manifest.files[subset.file].sha256, manifest.files[LABELS].sha256)
-        with self._lock:  # of several that ask for the same, one reads it
-            index = self._held.get(key) or self._read(folder, manifest, subset)
+        if (held := self._recalled(key)) is not None:
+            return held
+        with self._lock:
+            reading = self._reading.setdefault(key, threading.Lock())
+        with (
+            reading
+        ):  # of several that ask for the same, one reads it; who asks for another does not wait for that
+            if (held := self._recalled(key)) is not None:
+                return held
+            try:
+                return self._kept(key, self._read(folder, manifest, subset))
+            finally:
+                with self._lock:
+                    self._reading.pop(key, None)
+
+    def _recalled(self, key: _Key) -> Index | None:
+        with self._lock:
+            index = self._held.get(key)
+            if index is not None:
+                self._held.move_to_end(key)
+            return index
+
+    def _kept(self, key: _Key, index: Index) -> Index:
+        with self._lock:
             self._held[key] = index
-            self._held.move_to_end(key)
             while sum(each.size_bytes for each in self._held.values()) > self._most_bytes:
                 self._held.popitem(last=False)
         return index

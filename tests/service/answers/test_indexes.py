@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import get_args
 
@@ -82,6 +84,28 @@ def test_those_that_float32_cannot_tell_apart_are_told_apart() -> None:
     assert found.scores[0] == pytest.approx(1, abs=1e-12)
 
 
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("centered", [False, True])
+def test_vectors_that_lie_nearly_the_same_way_are_told_apart(metric: Metric, centered: bool) -> None:
+    """More of them than any number of spare candidates are one for float32."""
+    random = np.random.default_rng(5)
+    plane = random.standard_normal((3, 64))
+    vectors = (plane[0] + 1e-3 * random.standard_normal((20_000, 2)) @ plane[1:]).astype(np.float32)
+    index = index_of(vectors)
+    origin = index.mean if centered else np.zeros(64)
+    exact = vectors.astype(np.float64) - origin
+    for row in (0, 7, 19_999):
+        query = exact[row] + 1e-4 * plane[1]
+        found = nearest(index, query, 10, metric, slice(0, len(vectors)), centered=centered)
+        products = exact @ query
+        near = {
+            "dot": products,
+            "cosine": products / np.linalg.norm(exact, axis=1),
+            "l2": -np.linalg.norm(exact - query, axis=1),
+        }[metric]
+        assert set(found.rows) == set(np.argsort(-near, kind="stable")[:10])
+
+
 def test_equals_stand_in_the_order_of_their_rows() -> None:
     vectors = np.tile(np.eye(2, dtype=np.float32), (100, 1))
     found = nearest(index_of(vectors), np.array([1.0, 0]), 60, "cosine", slice(0, 200))
@@ -123,6 +147,23 @@ def test_an_index_is_read_once_and_the_least_recently_used_goes_first(tmp_path: 
     assert indexes.held_bytes == 2 * size
     assert opened(indexes, *kept[0]) is first
     assert opened(indexes, *kept[1]) is not second
+
+
+def test_who_asks_for_one_index_does_not_wait_while_another_is_read(tmp_path: Path) -> None:
+    kept = [(tmp_path / name, written(tmp_path / name, seed=seed)[0]) for seed, name in enumerate("ab")]
+    indexes = Indexes(10**9)
+    held = opened(indexes, *kept[0])
+    slow = kept[1][0] / kept[1][1].subsets[0].file
+    content = slow.read_bytes()
+    slow.unlink()
+    os.mkfifo(slow)  # whoever reads it waits until somebody writes
+    with ThreadPoolExecutor(2) as pool:
+        readers = [pool.submit(opened, indexes, *kept[1]) for _ in range(2)]
+        assert opened(indexes, *kept[0]) is held
+        assert not any(each.done() for each in readers)
+        slow.write_bytes(content)
+        first, second = (each.result(10) for each in readers)
+    assert first is second, "of those that ask for the same one reads it"
 
 
 def test_what_is_larger_than_there_is_room_for_is_refused_with_the_setting_to_raise(tmp_path: Path) -> None:
