@@ -85,9 +85,13 @@ class Siblings:
         leaving = threading.Event()
 
         def go_on() -> None:
-            self._say(tell)
-            while not leaving.wait(EVERY_S):
-                self._say(tell)
+            while True:
+                try:
+                    self._say(tell)
+                except Exception:
+                    log.exception("what this process says of itself could not be told; it is tried again")
+                if leaving.wait(EVERY_S):
+                    return
 
         thread = threading.Thread(target=go_on, name="fusebox-telling")
         thread.start()

@@ -76,14 +76,14 @@ async def heads_named(
     engine: InferenceEngine, found: Found, named: str | Sequence[str] | None, pointer: str
 ) -> list[Head]:
     """Of the model as it is at present; all of them when none is named. Raises InvalidError or NotFoundError."""
-    there = await engine.heads.attached(found.digest)
+    there = await engine.attached(found)
     if named is None:
         if not there:
             raise NotFoundError(
                 "no_heads",
                 f"{found.label} has no heads; attach those of a probe with POST /v1/models/{found.label}/heads",
             )
-        return await engine.heads.find(found.digest, there)
+        return await engine.open_heads(found, there)
     names = [(named, pointer)] if isinstance(named, str) else [(name, f"{pointer}/{index}") for index, name in enumerate(named)]  # fmt: skip
     faults = tuple(
         Fault(place, "head_not_found", no_head(found.label, name, there))
@@ -92,7 +92,7 @@ async def heads_named(
     )
     if faults:
         raise InvalidError("head_not_found", faults[0].detail, faults=faults[:MAX_FAULTS])
-    return await engine.heads.find(found.digest, {name: there[name] for name, _ in names})
+    return await engine.open_heads(found, {name: there[name] for name, _ in names})
 
 
 def assert_told_at_once(asked: Asked, inputs: int) -> None:

@@ -75,7 +75,7 @@ async def infer(
     found = await found_as_pinned(engine, which, pinned.model_digest, pinned.precision, PARAMETERS)
     is_binary = _is_binary(request, found.manifest)
     samples = samples_of_tensors(found, request.inputs, tail, settings.max_inputs)
-    vectors = await engine.embed_prepared(found, samples, ["/inputs"] * len(samples))
+    vectors = await engine.embed_prepared(found, samples, "/inputs")
     content = np.ascontiguousarray(vectors, dtype="<f4").tobytes()
     name, _, version = found.label.partition("@")
     answer = InferAnswer(

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models_store.heads import Head
-from models_store.manifest import Manifest, Precision, SequenceInput, TableInput
+from models_store.manifest import ImageInput, Manifest, Precision, SequenceInput, TableInput
 from models_store.store import ModelStore
 from service.errors import DeadlineError, Fault, InvalidError, UnavailableError
 from service.inference.addresses import Addresses
@@ -46,6 +46,9 @@ GPU_THREADS = 2
 """One puts the next batch together while that of the other is computed."""
 MOST_ALONE = 8
 """Threads for a batch that runs alone, unless told otherwise. Of more, each has so little to do that waking it takes longer."""
+MEASURED = (SequenceInput, TableInput)
+"""Modalities that are sent as numbers."""
+LOOKED_FOR = "the model was still being looked for in the store, or loaded; try again soon"
 MAX_FAULTS = 100
 """Named in one answer."""
 
@@ -69,6 +72,15 @@ class Found:
     @property
     def precision(self) -> Precision:
         return self.served.precision
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where an input stands in the request."""
+
+    pointer: str
+    row: str = ""
+    """Said of one of several that stand there."""
 
 
 class InferenceEngine:
@@ -129,7 +141,18 @@ class InferenceEngine:
 
         While what a reference has come to mean cannot be loaded, it means what it meant before.
         """
-        return Found(*await self.references.find(reference, precision))
+        async with self._in_time(current(), 1, LOOKED_FOR):
+            return Found(*await self.references.find(reference, precision))
+
+    async def attached(self, found: Found) -> Mapping[str, str]:
+        """As `Heads.attached`, in time."""
+        async with self._in_time(current(), 1, LOOKED_FOR):
+            return await self.heads.attached(found.digest)
+
+    async def open_heads(self, found: Found, heads: Mapping[str, str]) -> list[Head]:
+        """As `Heads.find`, in time."""
+        async with self._in_time(current(), 1, LOOKED_FOR):
+            return await self.heads.find(found.digest, heads)
 
     async def embed(self, found: Found, inputs: Sequence[Given]) -> tuple[list[Sample], NDArray[np.float32]]:
         """The inputs' outlines (B), as `keys.outline`, and their embeddings (B, D), as the network gives them.
@@ -149,9 +172,8 @@ class InferenceEngine:
                 with self.room.taken(found.digest, len(new), self._left_s(timing)):
                     given = [inputs[row] for row in new]
                     ready = await self._prepared(found, given, len(inputs), timing)
-                    vectors = await self._computed(
-                        found, ready, [each.pointer for each in given], len(inputs), timing
-                    )
+                    places = [_Place(each.pointer) for each in given]
+                    vectors = await self._computed(found, ready, places, len(inputs), timing)
                 for row, each, vector in zip(new, ready, vectors, strict=True):
                     seen = outline(each.sample)
                     told[row] = seen, vector
@@ -179,15 +201,15 @@ class InferenceEngine:
                     found.served, [samples[row].part(names) for row, names in parts]
                 )
                 timing.inputs += count
-                pointers = [each.pointer for each in inputs] + [inputs[row].pointer for row, _ in parts]
-                vectors = await self._computed(found, ready, pointers, count, timing)
+                places = [_Place(each.pointer) for each in [*inputs, *(inputs[row] for row, _ in parts)]]
+                vectors = await self._computed(found, ready, places, count, timing)
         timing.ready_at = time.monotonic()
         return samples, np.stack(vectors)
 
     async def embed_prepared(
-        self, found: Found, samples: Sequence[Sample], pointers: Sequence[str]
+        self, found: Found, samples: Sequence[Sample], pointer: str
     ) -> NDArray[np.float32]:
-        """The embeddings (B, D) of samples that fit the model, each of which stands at a pointer in the request.
+        """The embeddings (B, D) of samples that fit the model, which are the rows of what stands at a pointer in the request.
 
         Raises what `embed` does.
         """
@@ -196,13 +218,15 @@ class InferenceEngine:
             with self.room.taken(found.digest, len(samples), self._left_s(timing)):
                 ready = await self._preparing.of_samples(found.served, samples)
                 timing.inputs += len(samples)
-                vectors = await self._computed(found, ready, pointers, len(samples), timing)
+                places = [_Place(pointer, f"row {row}: ") for row in range(len(samples))]
+                vectors = await self._computed(found, ready, places, len(samples), timing, tensors=True)
         timing.ready_at = time.monotonic()
         return np.stack(vectors)
 
     async def predict(self, head: Head, vectors: NDArray[np.float32], top: int | None) -> list[Prediction]:
-        """What a head says of embeddings (B, D) as the network gives them. Raises UnavailableError."""
-        return await self._preparing.call(lambda: predict(head, vectors, top))
+        """What a head says of embeddings (B, D) as the network gives them. Raises UnavailableError and DeadlineError."""
+        async with self._in_time(current(), len(vectors)):
+            return await self._preparing.call(lambda: predict(head, vectors, top))
 
     async def _fetched(
         self, found: Found, inputs: Sequence[Given], timing: Timing, count: int
@@ -235,17 +259,31 @@ class InferenceEngine:
         return [each for each in outcomes if isinstance(each, Ready)]
 
     async def _computed(
-        self, found: Found, ready: Sequence[Ready], pointers: Sequence[str], total: int, timing: Timing
+        self,
+        found: Found,
+        ready: Sequence[Ready],
+        places: Sequence[_Place],
+        total: int,
+        timing: Timing,
+        tensors: bool = False,
     ) -> list[Vector]:
-        """total: inputs of the request, of which these are some."""
+        """total: inputs of the request, of which these are some. tensors: whether images too were sent as numbers."""
         vectors = await self._vectors.of(found.served, found.manifest.embedding_dim, ready, timing)
         beyond = [row for row, vector in enumerate(vectors) if not np.isfinite(vector).all()]
         if beyond:
-            raise _not_finite(found.manifest, {pointers[row]: ready[row].sample for row in beyond}, total)
+            kinds = (ImageInput, *MEASURED) if tensors else MEASURED
+            measured = {each.name for each in found.manifest.inputs if isinstance(each, kinds)}
+            if not all(measured & ready[row].sample.arrays.keys() for row in beyond):
+                raise UnavailableError(
+                    "not_finite", "the model gave numbers that are not finite; use another version"
+                )
+            raise _refusal([_overflowing(places[row]) for row in beyond], len(beyond), total)
         return vectors
 
     @asynccontextmanager
-    async def _in_time(self, timing: Timing, count: int) -> AsyncIterator[None]:
+    async def _in_time(
+        self, timing: Timing, count: int, remedy: str = "send fewer inputs at once, or try again later"
+    ) -> AsyncIterator[None]:
         """Raises DeadlineError once a request has taken too long; what has not begun by then is not computed."""
         try:
             async with asyncio.timeout(max(0, self._left_s(timing))) as timer:
@@ -256,7 +294,7 @@ class InferenceEngine:
             self.meters.refused("deadline", count)
             raise DeadlineError(
                 "deadline_exceeded",
-                f"not done within {self._patience_s(timing):g} s; send fewer inputs at once, or try again later",
+                f"not done within {self._patience_s(timing):g} s; {remedy}",
             ) from None
         except asyncio.CancelledError:
             self.meters.refused("gone", count)
@@ -270,21 +308,10 @@ class InferenceEngine:
         return timing.began_at + self._patience_s(timing) - time.monotonic()
 
 
-def _not_finite(
-    manifest: Manifest, beyond: Mapping[str, Sample], total: int
-) -> InvalidError | UnavailableError:
-    """It is the numbers that were sent, where there are any: no image and no text is out of all bounds.
-
-    beyond: samples by their pointers.
-    """
-    measured = {each.name for each in manifest.inputs if isinstance(each, SequenceInput | TableInput)}
-    if not all(measured & sample.arrays.keys() for sample in beyond.values()):
-        return UnavailableError(
-            "not_finite", "the model gave numbers that are not finite; use another version"
-        )
+def _overflowing(place: _Place) -> Fault:
+    """It is the numbers that were sent: no image's file and no text is out of all bounds."""
     said = "the model's own numbers overflow from such large ones; send the units of the training data"
-    faults = [Fault(pointer, "number_out_of_range", said) for pointer in beyond]
-    return _refusal(faults, len(beyond), total)
+    return Fault(place.pointer, "number_out_of_range", f"{place.row}{said}")
 
 
 def _refusal(faults: Sequence[Fault], bad: int, total: int) -> InvalidError:

@@ -17,7 +17,9 @@ def finish(vectors: NDArray[np.float32], dimensions: int | None, normalize: bool
     """The first `dimensions` numbers of each (B, D), then scaled to length 1: shortening changes the length."""
     kept = vectors[:, :dimensions]
     if normalize:
-        kept = kept / np.maximum(np.linalg.norm(kept, axis=1, keepdims=True), TINY)
+        # In float64: the squares of large numbers are beyond what float32 holds.
+        lengths = np.linalg.norm(kept.astype(np.float64), axis=1, keepdims=True)
+        kept = kept / np.maximum(lengths, np.finfo(np.float64).tiny)
     return np.ascontiguousarray(kept, dtype=np.float32)
 
 

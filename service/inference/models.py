@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from models_store.manifest import Precision
-from models_store.store import ModelStore, StoreError, UnknownModelError
+from models_store.store import DamagedModelError, ModelStore, StoreError, UnknownModelError
 from service.errors import InvalidError, NotFoundError, UnavailableError
 from service.inference.served import PrecisionError, Served, load
 from service.inference.shared import SharedCalls
@@ -92,10 +92,19 @@ class Models:
         until = time.monotonic() + MEANING_KEPT_S
         with told_to_client(reference):
             digest = self._store.resolve(reference)
-            name = self._store.manifest(digest).name
+            name = self._named(reference, digest)
             versions = self._store.versions(name)
         label = next((f"{name}@{version}" for version, each in versions.items() if each == digest), digest)
         return Meaning(digest, label, until)
+
+    def _named(self, reference: str, digest: str) -> str:
+        """The name that the model was published under."""
+        try:
+            return self._store.manifest(digest).name
+        except UnknownModelError:
+            if reference == digest:
+                raise
+            raise DamagedModelError(f"{reference} means {digest}, whose manifest is gone") from None
 
     def _load(self, key: str) -> Served:
         digest, _, precision = key.partition("/")

@@ -26,7 +26,7 @@ Vector = NDArray[np.float32]
 PATIENCE_S = 0.1
 REST_S = 5.0
 """After a failure."""
-THREADS = 2
+READERS = 2
 MOST_KEPT_WAITING = 64
 """Answers that wait to be stored; further ones are not stored."""
 PREFIX = b"fusebox:vector:"
@@ -41,10 +41,11 @@ class RedisCache:
             url,
             socket_timeout=PATIENCE_S,
             socket_connect_timeout=PATIENCE_S,
-            max_connections=THREADS,
+            max_connections=READERS + 1,
             retry=Retry(NoBackoff(), 0),
         )
-        self._pool = ThreadPoolExecutor(THREADS, "fusebox-redis")
+        self._readers = ThreadPoolExecutor(READERS, "fusebox-redis-read")
+        self._writer = ThreadPoolExecutor(1, "fusebox-redis-write")
         self._rests_until = 0.0
         self._storing = threading.Semaphore(MOST_KEPT_WAITING)
 
@@ -52,7 +53,13 @@ class RedisCache:
         """Those that are there, of `width` finite numbers; none when Redis does not answer in time."""
         if not keys or self._rests:
             return {}
-        found = await asyncio.get_running_loop().run_in_executor(self._pool, self._read, list(keys))
+        try:
+            async with asyncio.timeout(PATIENCE_S):  # for its turn among others as well
+                found = await asyncio.get_running_loop().run_in_executor(
+                    self._readers, self._read, list(keys)
+                )
+        except TimeoutError:
+            return {}
         vectors = {
             key: np.frombuffer(content, "<f4").astype(np.float32)
             for key, content in zip(keys, found, strict=False)
@@ -64,10 +71,11 @@ class RedisCache:
         """Soon; nobody waits for it."""
         if vectors and not self._rests and self._storing.acquire(blocking=False):
             contents = {key: vector.astype("<f4").tobytes() for key, vector in vectors.items()}
-            self._pool.submit(self._write, contents)
+            self._writer.submit(self._write, contents)
 
     def close(self) -> None:
-        self._pool.shutdown(cancel_futures=True)
+        self._readers.shutdown(cancel_futures=True)
+        self._writer.shutdown(cancel_futures=True)
         self._client.close()
 
     @property

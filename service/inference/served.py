@@ -109,9 +109,7 @@ def load(
     if precision not in there:
         raise PrecisionError(_not_here(manifest, precision, there))
     tokenizers = {
-        each.name: open_tokenizer(store.read(digest, each.tokenizer), each)
-        for each in manifest.inputs
-        if isinstance(each, TextInput)
+        each.name: _tokenizer(store, digest, each) for each in manifest.inputs if isinstance(each, TextInput)
     }
     provider = devices.provider(precision)
     threads = [1, threads_alone] if threads_alone > 1 and provider != CUDA else [1]
@@ -126,6 +124,16 @@ def load(
     return Served(
         digest, manifest, precision, tokenizers, graphs, kept, wide[0] if wide else None, threads[-1]
     )
+
+
+def _tokenizer(store: ModelStore, digest: str, wanted: TextInput) -> Tokenizer:
+    content = store.read(digest, wanted.tokenizer)
+    try:
+        return open_tokenizer(content, wanted)
+    except Exception as error:  # `tokenizers` raises nothing narrower
+        raise DamagedModelError(
+            f"the tokenizer of model {digest} cannot be read here: {error}; it may be of a newer version of `tokenizers`"
+        ) from error
 
 
 def precisions_here(manifest: Manifest) -> tuple[Precision, ...]:

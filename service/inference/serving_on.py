@@ -5,6 +5,7 @@ For use in one event loop.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 import weakref
@@ -54,30 +55,40 @@ class ServingOn:
         self._models = models
         self._meant: OrderedDict[_Asked, _Meant] = OrderedDict()
         self._failing: dict[_Asked, Failing] = {}
+        self._trying: dict[_Asked, asyncio.Task[None]] = {}
 
     @property
     def failing(self) -> dict[str, Failing]:
         """By reference: those that somebody has asked for lately."""
         now = time.monotonic()
-        lately = [(asked, each) for asked, each in self._failing.items() if now < each.until + REMEMBERED_S]
+        lately = [
+            (asked, each) for asked, each in list(self._failing.items()) if now < each.until + REMEMBERED_S
+        ]
         return {reference: each for (reference, _), each in lately}
 
     async def find(self, reference: str, precision: Precision | None = None) -> tuple[str, Served]:
         """The label and the model. Raises what `Models.find` does, where there was no earlier model that works."""
         asked = (reference, precision)
         failing = self._failing.get(asked)
-        if failing is not None and time.monotonic() < failing.until:
-            earlier = await self._earlier(asked)
-            if earlier is not None:
-                return earlier
+        if failing is not None and (earlier := await self._earlier(asked)) is not None:
+            if time.monotonic() >= failing.until:
+                self._try_beside(asked)
+            return earlier
         try:
-            label, served = await self._models.find(reference, precision)
+            return await self._present(asked)
         except UnavailableError as error:
             earlier = await self._earlier(asked)
             if earlier is None:
                 raise
             self._note(asked, error, earlier[0])
             return earlier
+
+    async def _present(self, asked: _Asked) -> tuple[str, Served]:
+        """What the reference means now."""
+        try:
+            label, served = await self._models.find(*asked)
+        except UnavailableError:
+            raise
         except FuseboxError:
             self._forget(asked)
             raise
@@ -87,6 +98,23 @@ class ServingOn:
         while len(self._meant) > MOST_KEPT:
             self._forget(next(iter(self._meant)))
         return label, served
+
+    def _try_beside(self, asked: _Asked) -> None:
+        """Once at a time. Nobody waits for it: it may take as long as it takes to find out that a file is damaged."""
+        if asked in self._trying:
+            return
+
+        async def attempt() -> None:
+            try:
+                await self._present(asked)
+            except UnavailableError as error:
+                if (meant := self._meant.get(asked)) is not None:
+                    self._note(asked, error, meant.label)
+            except FuseboxError as error:
+                log.warning("%s: %s", asked[0][:100], error.code)
+
+        self._trying[asked] = task = asyncio.get_running_loop().create_task(attempt())
+        task.add_done_callback(lambda _: self._trying.pop(asked, None))
 
     async def _earlier(self, asked: _Asked) -> tuple[str, Served] | None:
         meant = self._meant.get(asked)

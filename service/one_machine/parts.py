@@ -118,7 +118,7 @@ class Parts:
         now = time.monotonic()
         if part.process is None:
             if now >= part.due_at:
-                part.process, part.started_at = part.launch(), now
+                self._launch(part, now)
             return
         status = part.process.poll()
         if status is None:
@@ -126,9 +126,21 @@ class Parts:
         if status == EXIT_REFUSED:
             raise StartError(f"{part.name} cannot run as configured; {part.remedy}", EXIT_REFUSED)
         part.process = None
-        part.failures = 1 if now - part.started_at > STEADY_S else part.failures + 1
+        part.failures = 0 if now - part.started_at > STEADY_S else part.failures
+        self._failed(part, now, f"ended with status {status}")
+
+    def _launch(self, part: Part, now: float) -> None:
+        try:
+            part.process, part.started_at = part.launch(), now
+        except (EmbeddedRedisError, OSError) as error:
+            if not self._answered.is_set():
+                raise
+            self._failed(part, now, f"does not start: {error}")
+
+    def _failed(self, part: Part, now: float, how: str) -> None:
+        part.failures += 1
         if part.failures == TRIES_AT_START and not self._answered.is_set():
             raise StartError(f"{part.name} does not start; {part.remedy}")
         pause_s = min(FIRST_PAUSE_S * 2 ** (part.failures - 1), LONGEST_PAUSE_S)
         part.due_at = now + pause_s
-        log.warning("%s ended with status %d; starting it again in %.1f s", part.name, status, pause_s)
+        log.warning("%s %s; starting it again in %.1f s", part.name, how, pause_s)

@@ -11,6 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from service import siblings
 from service.schemas.health import PartOut
 from service.siblings import Place, Siblings, Told, summed
 
@@ -116,6 +117,21 @@ def test_what_a_process_was_seen_to_count_outlives_it(tmp_path: Path, gone: int)
     seen = samples(dies.counted(lambda: told(gone, exposition(5, 0.5, 0, 0.1))))
     after = counted(lives, 0, waiting=0)
     assert after["answers_total", (("kind", "good"),)] == seen["answers_total", (("kind", "good"),)] == 5
+
+
+def test_who_could_not_tell_once_tells_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(siblings, "EVERY_S", 0.01)
+    first, second = (Siblings(Place(tmp_path, number, 2)) for number in (1, 2))
+    tries = iter([RuntimeError("dictionary changed size during iteration")])
+
+    def tell() -> Told:
+        for error in tries:
+            raise error
+        return told(os.getpid())
+
+    with first.told(tell):
+        while not second.others():
+            time.sleep(0.01)
 
 
 def test_a_file_that_is_torn_is_as_good_as_none(tmp_path: Path) -> None:

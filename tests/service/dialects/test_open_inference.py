@@ -111,6 +111,16 @@ def test_tensors_as_json_give_the_graphs_own_answer(
     assert np.array_equal(fused(unlabelled), fused(answer))
 
 
+def test_rows_whose_numbers_are_beyond_all_bounds_are_named(service: TestClient, tensors: Tensors) -> None:
+    image = tensors["image"].copy()
+    image[1] = 3e38
+    answer = service.post(INFER, json=as_json({**tensors, "image": image}))
+    assert answer.status_code == 422
+    (fault,) = answer.json()["errors"]
+    assert (fault["pointer"], fault["code"]) == ("/inputs", "number_out_of_range")
+    assert fault["detail"].startswith("row 1: ")
+
+
 def test_parameters_pin_the_model_and_choose_the_precision(service: TestClient, tensors: Tensors) -> None:
     digest = service.post(INFER, json=as_json(tensors)).json()["parameters"]["model_digest"]
     for path in (INFER, "/v2/models/captions/infer"):

@@ -41,13 +41,16 @@ class CountingStore(ModelStore):
     def __init__(self, url: str) -> None:
         super().__init__(url)
         self.asked: Counter[str] = Counter()
+        self.slow_s = 0.0
 
     def read(self, digest: str, file: str) -> bytes:
         self.asked[file] += 1
+        time.sleep(self.slow_s)
         return super().read(digest, file)
 
     def resolve(self, reference: str) -> str:
         self.asked["resolve"] += 1
+        time.sleep(self.slow_s)
         return super().resolve(reference)
 
 
@@ -414,6 +417,67 @@ def test_what_is_not_done_in_time_is_taken_out_of_the_queue(store: CountingStore
     with_engine(store, short, wait)
 
 
+def test_a_store_that_does_not_answer_keeps_nobody_longer_than_allowed(
+    store: CountingStore, settings: Settings
+) -> None:
+    short = settings.model_copy(update={"inference_deadline_s": 0.2})
+    store.slow_s = 1.5
+
+    async def wait(engine: InferenceEngine) -> None:
+        began = time.monotonic()
+        with pytest.raises(DeadlineError, match=r"within 0\.2 s; the model was still being looked for"):
+            await engine.find("captions")
+        assert time.monotonic() - began < 1
+
+    with_engine(store, short, wait)
+
+
+def test_nobody_waits_while_a_damaged_model_is_tried_again(
+    store: CountingStore, settings: Settings, exported: Exported, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving_on, "TRIED_AGAIN_S", 0.1)
+    published = publish(store, exported)
+    store.set_alias("prod", published.captions)
+
+    async def ask(engine: InferenceEngine) -> None:
+        assert (await engine.find("prod")).digest == published.captions
+        spoil(settings, store.manifest(published.pairs))
+        store.set_alias("prod", published.pairs)
+        await asyncio.sleep(1.1)
+        assert (await engine.find("prod")).digest == published.captions
+        store.slow_s = 1.0
+        store.asked.clear()
+        end = time.monotonic() + 2.5
+        while time.monotonic() < end:
+            began = time.monotonic()
+            assert (await engine.find("prod")).digest == published.captions
+            assert time.monotonic() - began < 0.5
+            await asyncio.sleep(0.02)
+        assert store.asked, "it was tried again meanwhile"
+
+    with_engine(store, settings, ask)
+
+
+def test_a_reference_whose_manifest_is_gone_keeps_meaning_the_model_before(
+    store: CountingStore, settings: Settings, exported: Exported
+) -> None:
+    published = publish(store, exported)
+    store.set_alias("prod", published.captions)
+
+    async def move(engine: InferenceEngine) -> None:
+        assert (await engine.find("prod")).digest == published.captions
+        store.set_alias("prod", published.pairs)
+        (gone,) = (each for each in Path(settings.models_url).rglob(f"{published.pairs}*") if each.is_file())
+        gone.unlink()
+        await asyncio.sleep(1.1)
+        assert (await engine.find("prod")).digest == published.captions
+        assert [each.code for each in engine.references.failing.values()] == ["model_damaged"]
+        with pytest.raises(NotFoundError):
+            await engine.find("0" * 64)
+
+    with_engine(store, settings, move)
+
+
 def test_a_reference_that_comes_to_mean_a_damaged_model_keeps_meaning_the_one_before(
     store: CountingStore, settings: Settings, exported: Exported, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -441,6 +505,7 @@ def test_a_reference_that_comes_to_mean_a_damaged_model_keeps_meaning_the_one_be
         store.set_alias("prod", published.captions)
         await asyncio.sleep(1.4)
         assert (await engine.find("prod")).digest == published.captions
+        await asyncio.sleep(0.3)
         assert not engine.references.failing
 
     with_engine(store, settings, move)

@@ -296,3 +296,16 @@ def test_what_was_withheld_is_refused_with_the_reason(
     digest = published.store.publish(folder)
     with pytest.raises(InvalidError, match="not to be had in int8: it is too far from fp32; ask for fp32"):
         found(published, (digest, "int8"))
+
+
+def test_a_tokenizer_that_cannot_be_read_here_makes_a_damaged_model(
+    exported: Exported, tmp_path: Path
+) -> None:
+    class Newer(ModelStore):
+        def read(self, digest: str, file: str) -> bytes:
+            content = super().read(digest, file)
+            return b'{"version": "2.0"}' if "tokenizer" in file else content
+
+    store = Newer(str(tmp_path))
+    with pytest.raises(DamagedModelError, match="the tokenizer of model"):
+        load(store, publish(store, exported).captions)

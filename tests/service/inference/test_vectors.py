@@ -190,6 +190,20 @@ class TestWithRedis:
             asyncio.run(ask(made))
             assert computed(made) == [9]
 
+    def test_nobody_waits_long_for_a_turn_with_redis(self, redis_url: str) -> None:
+        redis = RedisCache(redis_url, 60)
+
+        async def ask(made: Place) -> float:
+            for _ in range(8):
+                redis._readers.submit(time.sleep, 1)
+            made.network.may_go_on.set()
+            began = time.monotonic()
+            assert await made.ask(5) == [10]
+            return time.monotonic() - began
+
+        with place(redis) as made:
+            assert asyncio.run(ask(made)) < 1
+
     @pytest.mark.parametrize("how", ["away", "silent"])
     def test_without_redis_vectors_are_computed_and_soon(self, how: str) -> None:
         async def ask(made: Place) -> float:
