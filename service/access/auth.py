@@ -83,17 +83,21 @@ class require:
         _check_host(request, resources.settings)
         if self.scope == "public":
             return ANYBODY
-        if _is_local(request, resources.settings):
-            principal = LOCAL
-        else:
-            key = _sent(request)
-            keys = resources.keys
-            principal = keys.remembered(key) or await run_in_threadpool(keys.principal_of, key)
+        principal = await sender_of(request)
         if self.scope not in principal.scopes:
             raise ForbiddenError(
                 "scope_missing", f"this key lacks the scope '{self.scope}'; ask for a key that has it"
             )
         return principal
+
+
+async def sender_of(request: Request) -> Principal:
+    """Whose key came along, or on loopback the machine's own user. Raises UnauthorizedError without a good key."""
+    resources = request.app.state.resources
+    if _is_local(request, resources.settings):
+        return LOCAL
+    key, keys = _sent(request), resources.keys
+    return keys.remembered(key) or await run_in_threadpool(keys.principal_of, key)
 
 
 def assert_every_route_has_a_policy(app: FastAPI) -> None:
@@ -210,7 +214,8 @@ def _check_host(request: Request, settings: Settings) -> None:
     host = request.headers.get("host", "").lower()
     name = host.rpartition(":")[0] if ":" in host.rpartition("]")[2] else host
     demanding = settings.listens_on_loopback or settings.allowed_hosts
-    if demanding and name not in LOOPBACK_HOSTS | {settings.host, *map(str.lower, settings.allowed_hosts)}:
+    own = f"[{settings.host}]" if ":" in settings.host else settings.host
+    if demanding and name not in LOOPBACK_HOSTS | set(map(str.lower, (own, *settings.allowed_hosts))):
         raise MisdirectedError("wrong_host", "this server does not answer to that host name")
     has_origin = "origin" in request.headers
     if settings.listens_on_loopback and _changes(request) and has_origin and not _same_origin(request):

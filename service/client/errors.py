@@ -12,7 +12,7 @@ class ClientError(Exception):
 
 
 class UnreachableError(ClientError):
-    def __init__(self, server: str, cause: httpx.RequestError) -> None:
+    def __init__(self, server: str, cause: httpx.RequestError | str) -> None:
         super().__init__(
             f"no answer from {server} ({cause or type(cause).__name__}); start it with `fusebox up`, or name another "
             "with --server or FUSEBOX_SERVER"
@@ -26,13 +26,21 @@ class ApiProblem(ClientError):
         self.status = status
         self.code = str(problem.get("code", f"http_{status}"))
         self.detail = str(problem.get("detail", "the server gave no reason"))
-        self.faults = [(str(each["pointer"]), str(each["detail"])) for each in problem.get("errors", [])]
+        self.faults = _faults(problem.get("errors"))
         super().__init__(self._as_text())
 
     def _as_text(self) -> str:
         if len(self.faults) < 2:
             return self.detail
         return "\n".join([self.detail, *(f"  {pointer}: {detail}" for pointer, detail in self.faults)])
+
+
+def _faults(errors: Any) -> list[tuple[str, str]]:
+    """Those that are written as ours; whoever stands between us and the server may have errors of its own."""
+    told = [each for each in errors if isinstance(each, dict)] if isinstance(errors, list) else []
+    return [
+        (str(each["pointer"]), str(each["detail"])) for each in told if {"pointer", "detail"} <= each.keys()
+    ]
 
 
 def raise_for(answer: httpx.Response) -> None:

@@ -100,6 +100,7 @@ class Client:
                     yield event
                 if stream.has_ended:
                     return
+        raise UnreachableError(self.server, "the events broke off before the job had ended")
 
     def metrics_file(self, job_id: str, form: str) -> Iterator[bytes]:
         """All points of all of the job's curves, a piece at a time: as csv, or as tfevents for TensorBoard."""

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from io import BytesIO
 from pathlib import Path
@@ -16,6 +17,8 @@ from models_store.durable import write_atomically
 from service.errors import NotFoundError, UnavailableError
 from service.inference.images import decode
 from service.settings import Settings
+
+log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "image/png"
 ASSET_ID = re.compile(r"[0-9a-f]{64}")
@@ -46,6 +49,11 @@ def read(settings: Settings, asset_id: str) -> bytes:
         content = _path(settings, asset_id).read_bytes()
     except FileNotFoundError:
         raise _not_found(asset_id) from None
+    except OSError as error:
+        log.error("asset %s: %s", asset_id, error)
+        raise UnavailableError(
+            "asset_unavailable", "the stored image cannot be read at present; try again soon", retry_after_s=5
+        ) from None
     if hashlib.sha256(content).hexdigest() != asset_id:
         raise UnavailableError("asset_damaged", "the stored image has been damaged; upload it again")
     return content

@@ -16,11 +16,12 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from fastapi.testclient import TestClient
 from sqlalchemy import update
+from starlette.requests import Request
 
 from service.access import auth
 from service.app import assemble
 from service.db import Sessions, migrate, reading, transaction
-from service.errors import ConflictError, NotFoundError, UnauthorizedError
+from service.errors import ConflictError, MisdirectedError, NotFoundError, UnauthorizedError
 from service.one_machine.api import environment
 from service.one_machine.parts import EXIT_REFUSED
 from service.settings import Settings
@@ -253,6 +254,19 @@ def test_beyond_loopback_only_the_hosts_of_the_setting_and_loopback_are_good(str
         assert stranger.get("/livez", headers={"Host": good}).status_code == 200
     for bad in ("evil.example", "fusebox.example.evil.example", ""):
         assert stranger.get("/livez", headers={"Host": bad}).status_code == 421
+
+
+@pytest.mark.parametrize(
+    ("host", "own"), [("fd00::5", "[fd00::5]:8000"), ("MyBox.local", "mybox.local:8000")]
+)
+def test_the_address_it_was_told_to_listen_on_is_its_name_however_it_is_written(
+    settings: Settings, host: str, own: str
+) -> None:
+    told = settings.model_copy(update={"host": host, "allowed_hosts": ("fusebox.example",)})
+    request = Request({"type": "http", "method": "GET", "headers": [(b"host", own.encode())]})
+    auth._check_host(request, told)
+    with pytest.raises(MisdirectedError):
+        auth._check_host(Request({**request.scope, "headers": [(b"host", b"evil.example")]}), told)
 
 
 @pytest.mark.parametrize(

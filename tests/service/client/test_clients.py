@@ -84,3 +84,34 @@ def test_who_cannot_be_reached_is_named_by_both() -> None:
         client.ready()
     with pytest.raises(ClientError, match="not an API key"):
         AsyncClient(api_key="ключ")
+
+
+EVENT = b'id: 1\nevent: message\ndata: {"seq": 1}\n\n'
+
+
+@pytest.mark.parametrize("content", [EVENT, EVENT + b"event: message\ndata: {", b""])
+def test_a_stream_that_ends_before_the_job_says_so(content: bytes) -> None:
+    def answer(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=content)
+
+    async def asked() -> None:
+        async with AsyncClient("http://there", transport=httpx.MockTransport(answer)) as client:
+            with pytest.raises(UnreachableError, match="broke off before the job had ended"):
+                _ = [each async for each in client.events("x")]
+
+    asyncio.run(asked())
+    with Client("http://there") as client:
+        client._http = httpx.Client(base_url="http://there", transport=httpx.MockTransport(answer))
+        events = client.events("x")
+        assert not content or next(events)["seq"] == 1
+        with pytest.raises(UnreachableError, match="broke off before the job had ended"):
+            next(events)
+
+
+@pytest.mark.parametrize(
+    "errors", [[{"code": 1000, "message": "x"}], None, ["x"], "x", [{"pointer": "/a", "detail": "b"}]]
+)
+def test_an_error_in_another_servers_words_is_one_of_ours(errors: object) -> None:
+    problem = ApiProblem(502, {"errors": errors, "detail": "bad gateway"})
+    assert (problem.status, problem.detail) == (502, "bad gateway")
+    assert problem.faults in ([], [("/a", "b")])

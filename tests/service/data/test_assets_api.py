@@ -18,6 +18,7 @@ from PIL import Image, PngImagePlugin
 from service.access import auth
 from service.db import Sessions, transaction
 from service.settings import Settings
+from tests.service.conftest import Published
 from tests.service.pictures import OTHERS, bomb, file, noise, png, truncated_png
 
 
@@ -145,6 +146,20 @@ def test_many_who_upload_the_same_picture_at_once_all_get_it(client: TestClient)
         answers = list(pool.map(lambda _: upload(client, png()), range(8)))
     assert sorted(answer.status_code for answer in answers) == [200] * 7 + [201]
     assert len({answer.json()["id"] for answer in answers}) == 1
+
+
+def test_a_file_that_cannot_be_read_at_present_is_told_of_the_input_that_names_it(
+    client: TestClient, settings: Settings, published: Published
+) -> None:
+    asset_id = upload(client, png()).json()["id"]
+    (kept,) = settings.assets_dir.rglob("*.png")
+    kept.unlink()
+    kept.mkdir()
+    answer = client.get("/v1/embeddings", params={"model": "captions", "image": asset_id})
+    assert answer.status_code == 422
+    assert [(each["pointer"], each["code"]) for each in answer.json()["errors"]] == [
+        ("/query/image", "asset_unavailable")
+    ]
 
 
 def test_a_spoilt_file_is_noticed_and_mended_by_another_upload(
