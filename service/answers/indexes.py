@@ -92,8 +92,12 @@ def nearest(
     """
     origin = index.mean if centered else np.zeros_like(index.mean)
     lengths = (index.lengths_from_mean if centered else index.lengths)[within]
-    length = float(np.linalg.norm(query))
-    direction = query / length if length else query
+    largest = float(np.abs(query).max(initial=0)) or 1.0
+    scaled = (
+        query / largest
+    )  # the squares of very small numbers would be 0, and those of very large ones infinite
+    length = largest * (own := float(np.linalg.norm(scaled)))
+    direction = scaled / own if own else scaled
     products = index.vectors[within] @ direction.astype(np.float32) - float(origin @ direction)
     closeness = _closeness(products.astype(np.float64), lengths, length, metric)
     off = _off(index.lengths[within], origin, lengths, length, metric)
@@ -101,9 +105,10 @@ def nearest(
         closeness[without - within.start] = -np.inf
     candidates = _candidates(closeness, off, k) + within.start
     candidates = candidates[candidates != without] if without is not None else candidates
+    sought = direction if metric == "cosine" else query
     blocks = [candidates[at : at + BLOCK] for at in range(0, len(candidates), BLOCK)]
     scores = np.concatenate(
-        [np.empty(0), *(_exact(index.vectors[rows] - origin, query, metric) for rows in blocks)]
+        [np.empty(0), *(_exact(index.vectors[rows] - origin, sought, metric) for rows in blocks)]
     )
     order = np.argsort(scores if metric == "l2" else -scores, kind="stable")[:k]
     return Found(candidates[order], scores[order])
@@ -146,13 +151,13 @@ def _candidates(closeness: Floats, off: Floats, k: int) -> NDArray[np.int64]:
 
 
 def _exact(vectors: Floats, query: Floats, metric: Metric) -> Floats:
-    """(n)."""
+    """(n). For cosines the query's length is 1."""
     match metric:
         case "dot":
             return vectors @ query
         case "cosine":
-            both = np.linalg.norm(vectors, axis=1) * np.linalg.norm(query)
-            cosines: Floats = vectors @ query / np.maximum(both, np.finfo(np.float64).tiny)
+            lengths = np.linalg.norm(vectors, axis=1)
+            cosines: Floats = vectors @ query / np.maximum(lengths, np.finfo(np.float64).tiny)
             return cosines
         case "l2":
             distances: Floats = np.linalg.norm(vectors - query, axis=1)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import FileResponse
 
 from service.access.auth import require
 from service.answers import embedded, embedded_samples, search
+from service.api.embeddings import unless_gone
 from service.api.images import png
 from service.deps import ReadSession, ResourcesDep
 from service.schemas.embedded_samples import EmbeddedSamples, Points, RowsAsked
@@ -16,6 +17,7 @@ from service.schemas.search import EmbeddingFiles, SearchAnswer, SearchRequest
 
 router = APIRouter(prefix="/v1", tags=["search"])
 read = Depends(require("read"))
+NEIGHBOURS: dict[int | str, dict[str, Any]] = {200: {"model": SearchAnswer, "description": "The neighbours"}}
 Row = Annotated[int, Path(ge=0, le=2**62)]
 
 
@@ -66,10 +68,16 @@ def embeddings_file(job_id: str, file: str, session: ReadSession, resources: Res
     return FileResponse(path, media_type=media_type, filename=f"{job_id}-{file}", headers=headers)
 
 
-@router.post("/search", dependencies=[Depends(require("infer"))])
-async def nearest_neighbours(asked: SearchRequest, resources: ResourcesDep) -> SearchAnswer:
+@router.post(
+    "/search", dependencies=[Depends(require("infer"))], responses=NEIGHBOURS, response_class=Response
+)
+async def nearest_neighbours(request: Request, asked: SearchRequest, resources: ResourcesDep) -> Response:
     """The samples of an embedded dataset that are nearest to a sample, to inputs that are embedded first, or to a vector.
 
     Every sample is compared. Inputs must be embedded by a model of the checkpoint that embedded the dataset.
     """
-    return await search.search(resources, asked)
+
+    async def found() -> bytes:
+        return (await search.search(resources, asked)).model_dump_json().encode()
+
+    return await unless_gone(request, found())

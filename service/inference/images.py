@@ -13,7 +13,7 @@ from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from models_store.manifest import ImageInput
 from service.errors import InvalidError, TooLargeError, UnsupportedMediaError
@@ -52,6 +52,9 @@ TURNS = {
 
 # Our own limit is checked right after the header is read; this one would only warn, and later than that.
 Image.MAX_IMAGE_PIXELS = None
+MAX_METADATA_BYTES = 16 << 20
+# Profiles for printing and what editors note down are larger than Pillow lets them be.
+PngImagePlugin.MAX_TEXT_CHUNK = MAX_METADATA_BYTES
 
 
 def decode(data: bytes, settings: Settings, max_bytes: int | None = None) -> Image.Image:
@@ -69,7 +72,12 @@ def decode(data: bytes, settings: Settings, max_bytes: int | None = None) -> Ima
         _assert_size(image, settings)
         image.load()
         return _in_plain_mode(_upright(image))
-    except BROKEN:
+    except BROKEN as error:
+        if "MAX_TEXT" in str(error):
+            raise InvalidError(
+                "metadata_too_large",
+                f"the image's metadata take more than {MAX_METADATA_BYTES >> 20} MiB unpacked; save it without them",
+            ) from None
         raise InvalidError(
             "broken_image", "the image is cut off or damaged; send the whole file as it was saved"
         ) from None
@@ -179,9 +187,16 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _in_plain_mode(image: Image.Image) -> Image.Image:
     if image.mode == "I;16":
-        return image
+        return _as_bytes(image) if image.has_transparency_data else image
     grey = "L" if image.mode in ("1", "L", "LA") else "RGB"
     return image.convert(grey + "A" if image.has_transparency_data else grey)
+
+
+def _as_bytes(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits, of which one is transparent, as LA."""
+    wide = np.asarray(image)
+    there = np.where(wide == image.info["transparency"], 0, 255).astype(np.uint8)
+    return Image.merge("LA", [Image.fromarray((wide // 257).astype(np.uint8)), Image.fromarray(there)])
 
 
 def _resized(image: Image.Image, wanted: ImageInput) -> Image.Image:

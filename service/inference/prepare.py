@@ -183,8 +183,8 @@ def _from_base64(text: str, max_bytes: int) -> bytes:
             "address_not_fetched",
             "addresses are not fetched here; send the image itself or POST it to /v1/assets",
         )
-    head, comma, tail = text.partition(",") if text.startswith("data:") else ("", "", text)
-    if head and not (comma and head.endswith(";base64")):
+    head, comma, tail = text.partition(",") if text[:5].lower() == "data:" else ("", "", text)
+    if head and not (comma and head[-7:].lower() == ";base64"):
         raise InvalidError("bad_data_uri", "not a data URI with base64: 'data:image/png;base64,…'")
     if len(tail) > max_bytes * 4 / 3 + 4:
         raise TooLargeError(

@@ -123,6 +123,16 @@ def test_very_long_and_very_short_queries_overflow_nothing(metric: Metric, size:
         assert found.rows.tolist() == [row for _, row in oracle(vectors, query, metric, np.zeros(3))[:5]]
 
 
+@pytest.mark.parametrize("size", [1e-300, 1e-170, 1e200])
+def test_cosines_are_those_of_the_direction_whatever_the_length(size: float) -> None:
+    vectors = np.random.default_rng(6).standard_normal((64, 3)).astype(np.float32)
+    query = np.array([1.0, 2, 3])
+    index = index_of(vectors)
+    found, expected = (nearest(index, each, 64, "cosine", slice(0, 64)) for each in (query * size, query))
+    assert found.rows.tolist() == expected.rows.tolist()
+    assert np.allclose(found.scores, expected.scores, rtol=0, atol=1e-14)
+
+
 def test_a_vector_of_zeros_is_near_to_nothing_by_cosine() -> None:
     vectors = np.array([[0, 0], [1, 0.5], [-1, 0]], dtype=np.float32)
     found = nearest(index_of(vectors), np.array([1.0, 0]), 3, "cosine", slice(0, 3))

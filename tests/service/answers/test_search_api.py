@@ -235,6 +235,15 @@ def test_a_search_is_pinned_to_the_model_whose_vectors_one_has(place: Place, mea
     assert problem(other) == (409, "model_digest_differs", ["/model_digest"])
 
 
+def test_who_will_not_wait_for_a_search_need_not(place: Place, measured: str) -> None:
+    asked = {"index": place.index, "inputs": [INPUT], "model": measured}
+    timed = place.client.post("/v1/search", json=asked)
+    assert "run;dur=" in timed.headers["Server-Timing"]
+    other = {**asked, "inputs": [{**INPUT, "static": [9, 9]}]}  # which no cache knows
+    answer = place.client.post("/v1/search", json=other, headers={"Prefer": "wait=0"})
+    assert (answer.status_code, answer.json()["code"]) == (504, "deadline_exceeded")
+
+
 def test_what_is_wrong_with_inputs_is_said_as_elsewhere(place: Place, measured: str) -> None:
     answer = place.search(inputs=[{"static": [1]}], model="measured")
     assert problem(answer) == (422, "invalid_input", ["/inputs/0/static"])

@@ -373,7 +373,7 @@ def test_one_picture_is_computed_once_however_it_is_sent(store: CountingStore, s
     async def all_ways(engine: InferenceEngine) -> list[Vectors]:
         webp = BytesIO()
         noise(seed=0).save(webp, "WEBP", lossless=True)
-        ways = (base64_png(), f"data:image/png;base64,{base64_png()}", base64.b64encode(webp.getvalue()))
+        ways = (base64_png(), f"DATA:image/png;BASE64,{base64_png()}", base64.b64encode(webp.getvalue()))
         sent = [way if isinstance(way, str) else way.decode() for way in ways]
         vectors = [await embed(engine, "captions", {"image": each}) for each in sent]
         assert engine.batcher.counts.samples == 1

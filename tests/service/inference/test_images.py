@@ -99,6 +99,25 @@ def test_a_colour_named_transparent_is_transparent(limits: Settings, mode: str) 
     assert shown.min() == 1
 
 
+def test_a_grey_of_sixteen_bits_named_transparent_is_transparent(limits: Settings) -> None:
+    deep = np.full((8, 8), 30_000, dtype=np.uint16)
+    deep[:, :4] = 40_000
+    shown = pixels(
+        decode(file(Image.fromarray(deep), transparency=40_000), limits), network(background=(255, 255, 255))
+    )
+    assert shown[0, :, :4].min() == 1
+    assert np.allclose(shown[0, :, 4:], 30_000 / 65_535, atol=1 / 255)
+
+
+def test_metadata_may_be_long_but_not_without_end(limits: Settings) -> None:
+    picture = noise(seed=3)
+    printed = file(picture, icc_profile=bytes(3 << 20))
+    assert np.array_equal(decode(printed, limits), np.asarray(picture))
+    with pytest.raises(InvalidError, match="metadata take more than 16 MiB") as caught:
+        decode(file(picture, icc_profile=bytes(17 << 20)), limits)
+    assert caught.value.code == "metadata_too_large"
+
+
 def test_a_palette_is_looked_up(limits: Settings) -> None:
     colours = noise(mode="RGB").quantize(16)
     shown = pixels(decode(file(colours), limits), network(channels=3))
