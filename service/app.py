@@ -31,17 +31,16 @@ def create_app(settings: Settings, bell: Bell, place: Place | None = None) -> Fa
 
     place: that of this process among several at one address.
     """
-    return furnish(assemble(settings.max_body_bytes), settings, bell, place)
+    return furnish(assemble(), settings, bell, place)
 
 
-def assemble(max_body_bytes: int) -> FastAPI:
+def assemble() -> FastAPI:
     """All routes, which take most of the time that a start takes, and nothing of the place they will work in."""
     app = FastAPI(
         title="Fusebox",
         version=VERSION,
         description=DESCRIPTION,
         lifespan=_life,
-        max_body_size=max_body_bytes,
         responses=problems.RESPONSES,
         # The dashboard serves these itself: from its own files, and to those who may read.
         openapi_url=None,

@@ -27,6 +27,6 @@ def app_on_sqlite(folder: Path) -> FastAPI:
 
 def new_app(settings: Settings, bell: Bell | None = None) -> FastAPI:
     """As `create_app` makes it; but its routes are shared by all tests, which is worth half a second for each."""
-    app = copy.copy(assembled(settings.max_body_bytes))
+    app = copy.copy(assembled())
     app.state, app.user_middleware = State(), []
     return furnish(app, settings, bell or SilentBell())

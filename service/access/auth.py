@@ -97,7 +97,8 @@ async def sender_of(request: Request) -> Principal:
     if _is_local(request, resources.settings):
         return LOCAL
     key, keys = _sent(request), resources.keys
-    return keys.remembered(key) or await run_in_threadpool(keys.principal_of, key)
+    sender: Principal = keys.remembered(key) or await run_in_threadpool(keys.principal_of, key)
+    return sender
 
 
 def assert_every_route_has_a_policy(app: FastAPI) -> None:

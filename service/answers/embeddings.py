@@ -40,15 +40,20 @@ async def embed(engine: InferenceEngine, settings: Settings, request: EmbeddingR
 
 
 async def embed_given(
-    engine: InferenceEngine, settings: Settings, found: Found, inputs: Sequence[Given], asking: Asking
+    engine: InferenceEngine,
+    settings: Settings,
+    found: Found,
+    inputs: Sequence[Given],
+    asking: Asking,
+    pointer: str = "",
 ) -> bytes:
-    """The same for samples that are known to be the model's, with all that was asked for besides."""
+    """The same for samples that are known to be the model's, with all that was asked for besides, at `pointer`."""
     asked = None
     if asking.heads is not None:
-        asked = Asked(await heads_named(engine, found, asking.heads, "/heads"), asking.top)
+        asked = Asked(await heads_named(engine, found, asking.heads, f"{pointer}/heads"), asking.top)
         assert_told_at_once(asked, len(inputs))
     most_rows = settings.max_inputs if asking.explain else None
-    return await _answer(engine, found, inputs, asking, "", asked, most_rows)
+    return await _answer(engine, found, inputs, asking, pointer, asked, most_rows)
 
 
 async def embed_one(

@@ -20,6 +20,7 @@ from service.inference.prepare import Given, Value
 from service.schemas.embeddings import MOST_MODALITIES, Asking, ValueIn
 from service.settings import Settings
 from service.web import problems
+from service.web.forms import fields_of
 from service.web.strict_input import check_json
 
 OPTIONS = frozenset(Asking.model_fields) - {"model"}
@@ -46,9 +47,11 @@ async def read(request: Request) -> FormSample:
             "send JSON, with 'Content-Type: application/json', or one sample as multipart/form-data",
         )
     most_bytes = len(await request.body())  # which the server's limit has let through
-    form = request.form(max_files=MOST_MODALITIES, max_fields=MOST_FIELDS, max_part_size=max(1, most_bytes))
+    form = fields_of(
+        request, AT, max_files=MOST_MODALITIES, max_fields=MOST_FIELDS, max_part_size=max(1, most_bytes)
+    )
     async with form as fields:
-        sent = [(name, await _content(each)) for name, each in fields.multi_items()]
+        sent = [(name, await _content(each)) for name, each in fields]
     values = {name: value for name, value in sent if name not in Asking.model_fields}
     twice = [name for name, _ in sent if name != "heads" and sum(name == each for each, _ in sent) > 1]
     if twice:
@@ -63,7 +66,7 @@ async def embed(engine: InferenceEngine, settings: Settings, sample: FormSample)
     asking = sample.asking
     found = await found_as_pinned(engine, asking.model, asking.model_digest, asking.precision, AT)
     given = Given({name: _value(name, value, found.manifest) for name, value in sample.values.items()}, AT)
-    return await embed_given(engine, settings, found, [given], asking)
+    return await embed_given(engine, settings, found, [given], asking, AT)
 
 
 async def _content(field: UploadFile | str) -> str | bytes:

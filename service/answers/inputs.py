@@ -23,7 +23,10 @@ async def found_as_pinned(
     pointer: str = "",
 ) -> Found:
     """Raises ConflictError when the reference means another model than the one of a digest that the client names."""
-    found = await engine.find(reference, precision)
+    try:
+        found = await engine.find(reference, precision)
+    except InvalidError as error:  # of the precision
+        raise InvalidError.at(f"{pointer}/precision", error.code, error.detail) from None
     if digest is not None and digest != found.digest:
         detail = (
             f"{reference[:100]!r} is {found.label} with the digest {found.digest}, not {digest}; their vectors cannot be "

@@ -13,6 +13,7 @@ from service.data import asset_files, assets
 from service.deps import ReadSession, ResourcesDep, WriteSession
 from service.errors import InvalidError, TooLargeError, UnsupportedMediaError
 from service.schemas.assets import AssetOut
+from service.web.forms import fields_of
 
 router = APIRouter(prefix="/v1", tags=["assets"])
 
@@ -91,8 +92,8 @@ async def _sent(request: Request, max_bytes: int) -> bytes:
 
 
 async def _from_form(request: Request, max_bytes: int) -> bytes:
-    async with request.form(max_files=1, max_fields=10) as form:
-        file = form.get("file")
+    async with fields_of(request, "/body", max_files=1, max_fields=10) as fields:
+        file = dict(fields).get("file")
         if not isinstance(file, UploadFile):
             raise InvalidError.at("/body/file", "missing", "the form has no file field `file`; name it so")
         if (file.size or 0) > max_bytes:

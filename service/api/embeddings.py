@@ -8,12 +8,14 @@ from collections.abc import Coroutine
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
+from starlette.datastructures import QueryParams
 
 from models_store.manifest import Precision
 from service.access.auth import require
 from service.answers import embeddings, form_samples
 from service.api.bodies import Unread, is_unread
 from service.deps import ResourcesDep
+from service.errors import InvalidError
 from service.inference.finish import Encoding
 from service.inference.timing import finished, patience_s, timed
 from service.schemas.embeddings import Digest, EmbeddingList, EmbeddingRequest, Finish, Reference
@@ -97,6 +99,7 @@ async def embedding_of_one_sample(
     uploaded asset, for a text the text; sequences and tables are POSTed. Modalities may be left out where the model
     allows it.
     """
+    _check_once(request.query_params)
     values = [(name, value) for name, value in request.query_params.multi_items() if name not in OWN]
     work = embeddings.embed_one(resources.inference, model, values, form, model_digest, precision)
     answer = await unless_gone(request, work)
@@ -122,6 +125,13 @@ async def embeddings_of_samples(request: Request, resources: ResourcesDep, body:
         return await unless_gone(request, embeddings.embed(engine, settings, body))
     sample = await form_samples.read(request)
     return await unless_gone(request, form_samples.embed(engine, settings, sample))
+
+
+def _check_once(query: QueryParams) -> None:
+    """Raises InvalidError for an option that is given twice: of two values, none is meant more than the other."""
+    for name in sorted(OWN):
+        if len(query.getlist(name)) > 1:
+            raise InvalidError.at(f"/query/{name}", "given_twice", "give each option once")
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, bytes]) -> Response:

@@ -12,15 +12,18 @@ from service.schemas.health import Alive, Readiness
 from service.version import VERSION
 
 router = APIRouter(tags=["health"])
+public = Depends(require("public"))
 
 
-@router.get("/livez", dependencies=[Depends(require("public"))])
+@router.head("/livez", dependencies=[public], include_in_schema=False)
+@router.get("/livez", dependencies=[public])
 async def livez() -> Alive:
     """The process answers. Look at nothing else before restarting it."""
     return Alive(version=VERSION)
 
 
-@router.get("/readyz", dependencies=[Depends(require("public"))], responses={503: {"model": Readiness}})
+@router.head("/readyz", dependencies=[public], include_in_schema=False)
+@router.get("/readyz", dependencies=[public], responses={503: {"model": Readiness}})
 def readyz(resources: ResourcesDep, response: Response) -> Readiness:
     """Whether requests should be sent here: 503 when a part without which nothing works has failed."""
     readiness = health.readiness(resources)

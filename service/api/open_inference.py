@@ -54,12 +54,14 @@ async def server_metadata() -> ServerOut:
     return ServerOut(version=VERSION)
 
 
+@router.head("/health/live", dependencies=[public], include_in_schema=False)
 @router.get("/health/live", dependencies=[public])
 async def server_live() -> LiveOut:
     """The process answers."""
     return LiveOut()
 
 
+@router.head("/health/ready", dependencies=[public], include_in_schema=False)
 @router.get("/health/ready", dependencies=[public], responses={503: {"model": ReadyOut}})
 def server_ready(resources: ResourcesDep, response: Response) -> ReadyOut:
     """As GET /readyz, which says more."""

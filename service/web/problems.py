@@ -101,6 +101,14 @@ def invalid_spec(error: ValidationError, body: Any, prefix: str = "/spec") -> In
     return problem
 
 
+def unreachable(error: Exception) -> UnavailableError:
+    """What of `service.db.UNREACHABLE` is told; the log has the rest."""
+    log.error("database: %s", error)
+    return UnavailableError(
+        "database_unavailable", "the database does not answer; try again soon", retry_after_s=2
+    )
+
+
 def install(app: FastAPI) -> None:
     @app.exception_handler(FuseboxError)
     async def _ours(request: Request, error: FuseboxError) -> JSONResponse:
@@ -115,6 +123,9 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def _http(request: Request, error: HTTPException) -> JSONResponse:
+        # Whatever is raised while FastAPI reads a body it calls a bad request.
+        if isinstance(error.__cause__, FuseboxError):
+            return answer(request, error.__cause__)
         detail = REMEDIES.get(error.status_code, str(error.detail))
         ours = FuseboxError(f"http_{error.status_code}", detail)
         ours.status, ours.title = error.status_code, TITLES.get(error.status_code, "Error")
@@ -123,9 +134,7 @@ def install(app: FastAPI) -> None:
         return response
 
     def _database(request: Request, error: Exception) -> JSONResponse:
-        log.error("database: %s", error)
-        return answer(request, UnavailableError("database_unavailable", "the database does not answer; try again soon",
-                                                retry_after_s=2))  # fmt: skip
+        return answer(request, unreachable(error))
 
     for kind in UNREACHABLE:
         app.add_exception_handler(kind, _database)

@@ -95,6 +95,20 @@ def test_a_full_disk_and_a_missing_folder_are_failures(
     assert str(tmp_path) not in answer.text
 
 
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/v2/health/live", "/v2/health/ready"])
+def test_whoever_asks_for_the_head_alone_is_told_by_the_status(with_redis: TestClient, path: str) -> None:
+    got, head = with_redis.get(path), with_redis.head(path)
+    assert (head.status_code, head.content) == (got.status_code, b"") == (200, b"")
+    assert head.headers["content-type"] == got.headers["content-type"]
+    assert "head" not in with_redis.get("/openapi.json").json()["paths"][path]
+
+
+def test_a_head_says_that_it_is_not_ready(with_redis: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "MIN_FREE_BYTES", 2**62)
+    for path, status in (("/livez", 200), ("/readyz", 503), ("/v2/health/ready", 503)):
+        assert with_redis.head(path).status_code == status
+
+
 LINE = re.compile(r'^[a-z_]+(\{[a-z]+="[^"\\]*"(,[a-z]+="[^"\\]*")*\})? -?[0-9.e+-]+$')
 
 

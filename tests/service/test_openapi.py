@@ -69,7 +69,7 @@ SCOPES = {
 @pytest.fixture(scope="module")
 def app() -> FastAPI:
     """The description needs no place to work in."""
-    return assemble(max_body_bytes=1024)
+    return assemble()
 
 
 @pytest.fixture(scope="module")

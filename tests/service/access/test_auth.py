@@ -219,7 +219,7 @@ def test_a_job_remembers_whose_key_submitted_it(stranger: TestClient, sessions: 
 
 
 def test_a_route_that_names_no_scope_stops_the_server() -> None:
-    app = assemble(max_body_bytes=1024)
+    app = assemble()
     auth.assert_every_route_has_a_policy(app)
     app.add_api_route("/forgotten", lambda: {})
     app.mount("/mounted", FastAPI(openapi_url=None, docs_url=None, redoc_url=None))

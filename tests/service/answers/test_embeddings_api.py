@@ -229,6 +229,7 @@ def test_every_bad_input_is_named_at_once(client: TestClient) -> None:
         ({"model": "captions", "inputs": [{"text": "x"}], "dimensions": 17}, "/dimensions"),
         ({"model": "captions", "inputs": [{"text": "x"}], "encoding_format": "int4"}, "/encoding_format"),
         ({"model": "captions", "inputs": [{"text": "x"}], "heads": ["digit"]}, "/heads/0"),
+        ({"model": "captions", "inputs": [{"text": "x"}], "precision": "fp16"}, "/precision"),
         ({"model": "captions", "inputs": [{"text": "x"}], "head": "digit"}, "/head"),
     ],
 )
@@ -249,6 +250,21 @@ def test_a_malformed_request_is_pointed_at(client: TestClient, body: dict[str, A
         ({"model": "captions", "text": ["a", "b"]}, "/query/text", "once"),
         ({"model": "captions", "text": "x", "dimensions": "99"}, "/query/dimensions", "at most 16"),
         ({"model": "captions", "text": "x", "normalize": "perhaps"}, "/query/normalize", "boolean"),
+        ({"model": "captions", "text": "x", "precision": "fp16"}, "/query/precision", "fp16"),
+        ({"model": ["pairs", "captions"], "text": "x"}, "/query/model", "once"),
+        (
+            {"model": "captions", "text": "x", "model_digest": ["0" * 64, "1" * 64]},
+            "/query/model_digest",
+            "once",
+        ),
+        ({"model": "captions", "text": "x", "precision": ["int8", "fp32"]}, "/query/precision", "once"),
+        ({"model": "captions", "text": "x", "dimensions": ["4", "8"]}, "/query/dimensions", "once"),
+        ({"model": "captions", "text": "x", "normalize": ["true", "false"]}, "/query/normalize", "once"),
+        (
+            {"model": "captions", "text": "x", "encoding_format": ["float", "float"]},
+            "/query/encoding_format",
+            "once",
+        ),
     ],
 )
 def test_a_bad_query_is_pointed_at(

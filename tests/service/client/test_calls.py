@@ -41,7 +41,7 @@ ANY = {"str": "x", "int": 1, "bytes": b"x", "Json": {}, "list[Json]": []}
 
 @pytest.fixture(scope="module")
 def paths() -> dict[str, Any]:
-    schema = assemble(max_body_bytes=1024).openapi()
+    schema = assemble().openapi()
     return {
         path: {**verbs, "schemas": schema["components"]["schemas"]} for path, verbs in schema["paths"].items()
     }

@@ -16,6 +16,18 @@ FORM = "/v1/embeddings"
 
 
 @pytest.mark.parametrize(
+    ("option", "pointer"),
+    [({"dimensions": "17"}, "/body/dimensions"), ({"heads": "nobodys"}, "/body/heads/0"), ({"precision": "fp16"}, "/body/precision")],
+)  # fmt: skip
+def test_an_option_that_does_not_fit_the_model_is_pointed_at_in_the_form(
+    service: TestClient, option: dict[str, str], pointer: str
+) -> None:
+    parts = {"model": "captions", "text": TEXT, **option}
+    answer = service.post(FORM, files=[(name, (None, value)) for name, value in parts.items()])
+    assert [found for found, _ in faults(answer)] == [pointer]
+
+
+@pytest.mark.parametrize(
     "picture",
     [
         {"type": "image_url", "image_url": URI},

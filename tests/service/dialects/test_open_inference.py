@@ -111,6 +111,11 @@ def test_tensors_as_json_give_the_graphs_own_answer(
     assert np.array_equal(fused(unlabelled), fused(answer))
 
 
+def test_a_precision_that_is_not_to_be_had_is_pointed_at(service: TestClient, tensors: Tensors) -> None:
+    answer = service.post(INFER, json=as_json(tensors, parameters={"precision": "fp16"}))
+    assert faults(answer) == [("/parameters/precision", "precision_not_available")]
+
+
 def test_rows_whose_numbers_are_beyond_all_bounds_are_named(service: TestClient, tensors: Tensors) -> None:
     image = tensors["image"].copy()
     image[1] = 3e38

@@ -247,7 +247,7 @@ LOOKING = [
     Case("a job that is not there", "GET", "/v1/jobs/job_nowhere", 404, "job_not_found"),
     Case("a job of a strange name", "GET", "/v1/jobs/" + "%F0%9F%92%A9" * 50, 404, "job_not_found"),
     Case("a job that leads elsewhere", "GET", "/v1/jobs/..%2F..%2Fetc%2Fpasswd/logs", 404, "http_404"),
-    Case("a job of broken UTF-8", "GET", "/v1/jobs/%ED%A0%80", 404, "job_not_found"),
+    Case("a job of broken UTF-8", "GET", "/v1/jobs/%ED%A0%80", 400, "not_utf8"),
     Case("a metric that is not there", "GET", "/v1/jobs/{job}/metrics/a/b/points", 404, "metric_not_found"),
     Case("a model that is not there", "GET", "/v1/models/nothing", 404, "model_not_found"),
     query("no jobs", "/job_ids", {"job_ids": []}),

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from contextlib import suppress
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.types import Message
 
 from service.errors import MalformedError
-from service.web.strict_input import MAX_DEPTH, check_json
+from service.web.strict_input import LONG_BYTES, MAX_DEPTH, MAX_NAMES, StrictInput, check_json
 
 JSON = {"Content-Type": "application/json"}
 
@@ -83,10 +87,21 @@ def test_an_address_with_nul_is_refused(client: TestClient, address: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "address", ["/v1/jobs/%ed%a0%80", "/v1/jobs?tag=%ed%a0%80", "/v1/jobs?cursor=%ff", "/jobs/%ff"]
-)
-def test_an_address_that_is_not_utf8_is_no_error_of_ours(client: TestClient, address: str) -> None:
-    assert client.get(address).status_code < 500
+    "address",
+    [
+        "/v1/jobs/%ed%a0%80", "/v1/jobs?tag=%ed%a0%80", "/v1/jobs?tag=caf%E9", "/v1/jobs?caf%E9=1", "/v1/jobs?cursor=%ff",
+        "/jobs/%ff", "/jobs/caf%e9", "/v1/embeddings?model=captions&text=caf%E9",
+    ],
+)  # fmt: skip
+def test_an_address_that_is_not_utf8_is_refused(client: TestClient, address: str) -> None:
+    answer = client.get(address)
+    assert (answer.status_code, answer.json()["code"]) == (400, "not_utf8")
+
+
+@pytest.mark.parametrize("tag", ["caf%C3%A9", "%F0%9F%98%80", "100%", "%zz", "a+b"])
+def test_an_address_in_utf8_passes(client: TestClient, tag: str) -> None:
+    assert client.get(f"/v1/jobs?tag={tag}").status_code == 200
+    assert client.get(f"/v1/jobs/{tag}").status_code == 404
 
 
 def test_a_refusal_names_the_field_but_does_not_repeat_a_long_one(client: TestClient) -> None:
@@ -107,7 +122,61 @@ def test_a_body_beyond_the_limit_is_refused_as_too_large(client: TestClient) -> 
     limit = client.app.state.resources.settings.max_body_bytes  # type: ignore[attr-defined]
     piece = b" " * 2**20
     answer = client.post("/v1/jobs", content=(piece for _ in range(limit // len(piece) + 1)), headers=JSON)
-    assert answer.status_code == 413
+    assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+
+
+def fields(n: int) -> bytes:
+    return json.dumps({f"n{number}": 0 for number in range(n)}).encode()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        fields(MAX_NAMES + 1),
+        b"[" + b",".join([fields(1000)] * 101) + b"]",
+        b'{"kind": "train", "spec": ' + fields(MAX_NAMES) + b"}",
+    ],
+    ids=["of one object", "of many objects", "of one in another"],
+)
+def test_too_many_fields_are_refused_before_anybody_looks_at_each(client: TestClient, body: bytes) -> None:
+    answer = client.post("/v1/jobs", content=body, headers=JSON)
+    assert (answer.status_code, answer.json()["code"]) == (413, "too_many_fields")
+    assert "100,000" in answer.json()["detail"]
+
+
+def test_as_many_fields_as_may_be_pass() -> None:
+    check_json(fields(MAX_NAMES))
+
+
+async def turns_of_others(app: FastAPI, body: bytes) -> int:
+    """How often another task had its turn between the body's arrival and the route."""
+    turns = 0
+
+    async def another() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body}
+
+    async def send(_: Message) -> None:
+        raise AssertionError("nothing is wrong with this body")
+
+    async def route(*_: Any) -> None:
+        task.cancel()
+
+    scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "app": app,
+             "headers": [(b"content-type", b"application/json")]}  # fmt: skip
+    task = asyncio.create_task(another())
+    await StrictInput(route, 2**24)(scope, receive, send)
+    return turns
+
+
+def test_while_a_long_body_is_checked_others_have_their_turn(app: FastAPI) -> None:
+    for n_bytes, is_long in ((100, False), (LONG_BYTES + 100, True)):
+        assert (asyncio.run(turns_of_others(app, b'"' + b"x" * n_bytes + b'"')) > 0) == is_long
 
 
 @pytest.mark.parametrize(
