@@ -12,8 +12,10 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from service.db import UNREACHABLE
 from service.errors import Fault, FuseboxError, InvalidError, UnavailableError, UnsupportedMediaError
@@ -131,6 +133,8 @@ def install(app: FastAPI) -> None:
         ours.status, ours.title = error.status_code, TITLES.get(error.status_code, "Error")
         response = answer(request, ours)
         response.headers.update(error.headers or {})
+        if error.status_code == 405:
+            response.headers["Allow"] = ", ".join(sorted(_methods(request)))
         return response
 
     def _database(request: Request, error: Exception) -> JSONResponse:
@@ -155,6 +159,16 @@ def install(app: FastAPI) -> None:
         return _as_problems(described())
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _methods(request: Request) -> set[str]:
+    """Those that an address takes. Of several routes that have its path the framework names the first one's only."""
+    return {
+        method
+        for each in iter_route_contexts(request.app.routes)
+        if each.path and each.methods and compile_path(each.path)[0].match(request.url.path)
+        for method in each.methods
+    }
 
 
 def _as_problems(schema: dict[str, Any]) -> dict[str, Any]:

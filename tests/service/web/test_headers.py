@@ -63,3 +63,21 @@ def test_files_are_asked_for_again_and_answered_from_the_browsers_own_copy(clien
 )
 def test_only_the_dashboards_own_files_are_given_out(client: TestClient, path: str) -> None:
     assert client.get(f"/static/{path}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "methods"),
+    [
+        ("PUT", "/v1/embeddings", "GET, POST"),
+        ("DELETE", "/v1/jobs", "GET, POST"),
+        ("PUT", "/v1/jobs/job_x", "GET, PATCH"),
+        ("OPTIONS", "/v1/models/m/heads", "GET, POST"),
+        ("POST", "/livez", "GET, HEAD"),
+    ],
+)
+def test_what_an_address_takes_is_told_whole(
+    client: TestClient, method: str, path: str, methods: str
+) -> None:
+    answer = client.request(method, path)
+    assert (answer.status_code, answer.headers["Allow"]) == (405, methods)
+    assert answer.headers["Content-Type"] == "application/problem+json"
