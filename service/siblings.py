@@ -85,13 +85,9 @@ class Siblings:
         leaving = threading.Event()
 
         def go_on() -> None:
-            while True:
-                try:
-                    self._say(tell)
-                except Exception:
-                    log.exception("what this process says of itself could not be told; it is tried again")
-                if leaving.wait(EVERY_S):
-                    return
+            self._try_to_say(tell)
+            while not leaving.wait(EVERY_S):
+                self._try_to_say(tell)
 
         thread = threading.Thread(target=go_on, name="fusebox-telling")
         thread.start()
@@ -100,7 +96,7 @@ class Siblings:
         finally:
             leaving.set()
             thread.join()
-            self._say(tell)
+            self._try_to_say(tell)
 
     def others(self) -> list[Told]:
         """What the others said last, also those that are no longer there."""
@@ -123,6 +119,12 @@ class Siblings:
     @property
     def _earlier(self) -> list[str]:
         return [self._before.exposition] if self._before else []
+
+    def _try_to_say(self, tell: Callable[[], Told]) -> None:
+        try:
+            self._say(tell)
+        except Exception:
+            log.exception("this process could not tell the others how it is; it tries again in a second")
 
     def _say(self, tell: Callable[[], Told]) -> Told:
         with self._one_at_a_time:  # whoever speaks last knows most
