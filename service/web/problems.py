@@ -199,7 +199,8 @@ def _fault(error: Mapping[str, Any], body: Any, prefix: str) -> Fault:
             if "ctx" in error or "type" in error["type"]
             else detail
         )
-    return Fault(_pointer(at, body, prefix), str(error["type"]), detail)
+    is_named = error["type"] == "missing" or "loc" in context
+    return Fault(_pointer(at, body, prefix, is_named), str(error["type"]), detail)
 
 
 def _shown(error: Mapping[str, Any], context: Mapping[str, Any]) -> str:
@@ -207,8 +208,9 @@ def _shown(error: Mapping[str, Any], context: Mapping[str, Any]) -> str:
     return f"{str(given)[:60]!r} is not known"
 
 
-def _pointer(at: tuple[Any, ...], body: Any, prefix: str) -> str:
-    """Pydantic puts union tags into locations; a pointer has only what is in the body, plus a last part that is not."""
+def _pointer(at: tuple[Any, ...], body: Any, prefix: str, is_named: bool) -> str:
+    """Pydantic puts union tags and types into locations; a pointer has only what is in the body, and where it `is_named`, a last
+    part that is not."""
     if at and at[0] in ("query", "path", "header", "cookie"):
         return "/".join(("", *map(str, at)))
     parts: list[str] = []
@@ -221,6 +223,6 @@ def _pointer(at: tuple[Any, ...], body: Any, prefix: str) -> str:
         if inside:
             place = place[part]
             parts.append(str(part))
-        elif index == len(rest) - 1 and isinstance(place, dict):
+        elif is_named and index == len(rest) - 1 and isinstance(place, dict):
             parts.append(str(part))
     return prefix + "".join(f"/{part.replace('~', '~0').replace('/', '~1')}" for part in parts)

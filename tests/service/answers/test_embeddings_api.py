@@ -221,6 +221,7 @@ def test_every_bad_input_is_named_at_once(client: TestClient) -> None:
         ({}, "/model"),
         ({"model": "captions"}, ""),
         ({"model": "captions", "inputs": [{"text": "x"}], "input": "x"}, ""),
+        ({"model": "captions", "input": {"a": 1}}, "/input"),
         ({"model": "captions", "inputs": []}, "/inputs"),
         ({"model": "captions", "inputs": [{"text": 5}]}, "/inputs/0/text"),
         ({"model": "captions", "inputs": [{"image": {"url": "x"}}]}, "/inputs/0/image/asset"),
