@@ -92,12 +92,7 @@ def nearest(
     """
     origin = index.mean if centered else np.zeros_like(index.mean)
     lengths = (index.lengths_from_mean if centered else index.lengths)[within]
-    largest = float(np.abs(query).max(initial=0)) or 1.0
-    scaled = (
-        query / largest
-    )  # the squares of very small numbers would be 0, and those of very large ones infinite
-    length = largest * (own := float(np.linalg.norm(scaled)))
-    direction = scaled / own if own else scaled
+    direction, length = _direction(query)
     products = index.vectors[within] @ direction.astype(np.float32) - float(origin @ direction)
     closeness = _closeness(products.astype(np.float64), lengths, length, metric)
     off = _off(index.lengths[within], origin, lengths, length, metric)
@@ -112,6 +107,14 @@ def nearest(
     )
     order = np.argsort(scores if metric == "l2" else -scores, kind="stable")[:k]
     return Found(candidates[order], scores[order])
+
+
+def _direction(query: Floats) -> tuple[Floats, float]:
+    """The query at length 1 (D,), and its length. The squares of very small numbers would be 0, those of very large ones infinite."""
+    largest = float(np.abs(query).max(initial=0)) or 1.0
+    scaled = query / largest
+    length = float(np.linalg.norm(scaled))
+    return scaled / (length or 1.0), length * largest
 
 
 def _closeness(products: Floats, lengths: Floats, length: float, metric: Metric) -> Floats:
@@ -133,13 +136,9 @@ def _off(whole: Floats, origin: Floats, lengths: Floats, length: float, metric: 
     """
     terms = len(origin) + 8
     products = terms * (ROUNDING * whole + FINE_ROUNDING * float(np.linalg.norm(origin)))
-    match metric:
-        case "dot":
-            return products
-        case "cosine":
-            return products / np.maximum(lengths, np.finfo(np.float32).tiny)
-        case "l2":
-            return 2 * length * products + FINE_ROUNDING * (4 * length * lengths + 2 * lengths**2)
+    if metric == "l2":
+        return 2 * length * products + FINE_ROUNDING * (4 * length * lengths + 2 * lengths**2)
+    return _closeness(products, lengths, length, metric)  # which is in proportion to the products
 
 
 def _candidates(closeness: Floats, off: Floats, k: int) -> NDArray[np.int64]:

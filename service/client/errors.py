@@ -19,6 +19,11 @@ class UnreachableError(ClientError):
         )
 
 
+def broken_off(server: str) -> UnreachableError:
+    """Of a stream of events that is over although the job is not."""
+    return UnreachableError(server, "the events broke off before the job had ended")
+
+
 class ApiProblem(ClientError):
     """What the server said was wrong: RFC 9457, as `status`, `code`, `detail` and `faults` (pointer, detail)."""
 

@@ -13,7 +13,7 @@ import httpx
 
 from service.client import calls
 from service.client.calls import Call, Json
-from service.client.errors import UnreachableError, raise_for
+from service.client.errors import UnreachableError, broken_off, raise_for
 from service.client.wire import DEFAULT_SERVER, ServerSent, reached
 
 P = ParamSpec("P")
@@ -100,7 +100,7 @@ class Client:
                     yield event
                 if stream.has_ended:
                     return
-        raise UnreachableError(self.server, "the events broke off before the job had ended")
+        raise broken_off(self.server)
 
     def metrics_file(self, job_id: str, form: str) -> Iterator[bytes]:
         """All points of all of the job's curves, a piece at a time: as csv, or as tfevents for TensorBoard."""

@@ -59,7 +59,7 @@ class ServingOn:
 
     @property
     def failing(self) -> dict[str, Failing]:
-        """By reference: those that somebody has asked for lately."""
+        """By reference: those that somebody has asked for lately. May be asked from any thread."""
         now = time.monotonic()
         lately = [
             (asked, each) for asked, each in list(self._failing.items()) if now < each.until + REMEMBERED_S

@@ -126,7 +126,8 @@ class Parts:
         if status == EXIT_REFUSED:
             raise StartError(f"{part.name} cannot run as configured; {part.remedy}", EXIT_REFUSED)
         part.process = None
-        part.failures = 0 if now - part.started_at > STEADY_S else part.failures
+        if now - part.started_at > STEADY_S:
+            part.failures = 0
         self._failed(part, now, f"ended with status {status}")
 
     def _launch(self, part: Part, now: float) -> None:
